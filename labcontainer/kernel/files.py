@@ -1,0 +1,90 @@
+"""Pseudo-files under /proc, /sys and cgroup file systems: one read or one write each.
+
+An error tells the path, the value and what the kernel answered:
+`cannot write '20' to /sys/fs/cgroup/lab/pids.max: Permission denied`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from labcontainer.kernel import trace
+
+
+class PseudoFileError(OSError):
+    """An `OSError` that says what was written or read, and where."""
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+def _fail(error: OSError, tried: str, path: str) -> PseudoFileError:
+    reason = os.strerror(error.errno or 0)
+    # Three arguments would make OSError pick a subclass by errno and drop ours; two keep it.
+    failure = PseudoFileError(error.errno, f"cannot {tried} {path}: {reason}")
+    failure.filename = path
+    return failure
+
+
+def write(path: str, value: str | int | bytes, *, dir_fd: int | None = None) -> None:
+    """Write a value in one write(2), as the kernel's pseudo-files ask."""
+    data = value if isinstance(value, bytes) else str(value).encode()
+    shown = data.decode(errors="replace")
+    error: OSError | None = None
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=dir_fd)
+        try:
+            os.write(fd, data)
+        finally:
+            os.close(fd)
+    except OSError as refused:
+        error = refused
+    if trace.watchers:
+        trace.publish("write", f"write({path!r}, {shown!r})", error or len(data))
+    if error is not None:
+        raise _fail(error, f"write {shown!r} to", path) from None
+
+
+def read(path: str, *, dir_fd: int | None = None) -> str:
+    """The whole text of a pseudo-file, its last newline taken off."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dir_fd)
+        try:
+            parts = []
+            while part := os.read(fd, 65536):
+                parts.append(part)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _fail(error, "read", path) from None
+    return b"".join(parts).decode(errors="surrogateescape").removesuffix("\n")
+
+
+def read_int(path: str, *, dir_fd: int | None = None) -> int:
+    """The integer in a pseudo-file."""
+    text = read(path, dir_fd=dir_fd)
+    try:
+        return int(text)
+    except ValueError:
+        raise PseudoFileError(22, f"{path}: {text[:40]!r} is not a number") from None
+
+
+def exists(path: str) -> bool:
+    """Whether a path leads to anything."""
+    return os.access(path, os.F_OK)
+
+
+def write_atomically(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Put a whole new file in the place of another: readers see the old one or the new one."""
+    temporary = f"{path}.{os.getpid()}.new"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+    except OSError:
+        os.close(fd)
+        os.unlink(temporary)
+        raise
+    os.close(fd)
+    os.rename(temporary, path)

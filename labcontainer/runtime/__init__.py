@@ -1,0 +1,1 @@
+"""One container, as the OCI runtime specification describes it; knows nothing of images."""
