@@ -64,6 +64,8 @@ _LIBC: dict[str, tuple[Any, ...]] = {
     "setdomainname": (c_char_p, c_ulong),
     # int prctl(int option, unsigned long arg2, ..., unsigned long arg5);
     "prctl": (c_int, c_ulong, c_ulong, c_ulong, c_ulong, _Families(_0=PR)),
+    # int fstatfs(int fd, struct statfs *buf);
+    "fstatfs": (c_int, c_char_p),
     # int personality(unsigned long persona);
     "personality": (c_ulong,),
 }
@@ -348,6 +350,13 @@ def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) 
     except OSError as error:
         shown = f"openat2({dirfd}, {path!r}, {oct(flags)}, {RESOLVE(resolve)!r})"
         raise OSError(error.errno, error.strerror, shown) from None
+
+
+def fstatfs(fd: int) -> int:
+    """The magic number of the file system that a descriptor is on: statfs(2)'s `f_type`."""
+    buffer = ctypes.create_string_buffer(256)
+    _call("fstatfs", fd, buffer)
+    return int(struct.unpack_from("l", buffer)[0])
 
 
 # --- privileges ---------------------------------------------------------------------------------

@@ -1,0 +1,551 @@
+"""The root file system of a container: what is mounted in it, and how it becomes `/`.
+
+    prepare       keep mount events in, make the root a mount of its own, stand in it
+    mount_all     /proc, /dev, /sys, volumes … , each target walked inside the root
+    make_devices  device nodes (or binds of the host's, in a user namespace), links in /dev
+    pivot_root    the root becomes `/`, and the old root goes
+    finish        masked and read-only paths, the read-only root
+
+The functions run in this order in the container's first process, in its own mount namespace.
+Between `prepare` and `pivot_root` the working directory is the new root: every path is walked from
+there by the kernel and never leaves it. Sources: runtime-spec config.md and config-linux.md,
+pivot_root(2), mount_namespaces(7).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from labcontainer.errors import SpecError
+from labcontainer.kernel import confined, mounts, syscalls
+from labcontainer.kernel.flags import AT, MNT, MS, RESOLVE
+from labcontainer.mounts import Mount as Mount
+from labcontainer.mounts import delays_readonly, detach, mount
+from labcontainer.mounts import parse_mount_options as parse_mount_options
+from labcontainer.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_HERE = confined.HERE
+
+
+class Device(Record):
+    """A device node. `kind` is "c" or "u" (character), "b" (block) or "p" (FIFO), as mknod(1)."""
+
+    path: str
+    kind: str
+    major: int = 0
+    minor: int = 0
+    mode: int = 0o666
+    uid: int = 0
+    gid: int = 0
+
+    def __str__(self) -> str:
+        owner = f" owner {self.uid}:{self.gid}" if self.uid or self.gid else ""
+        return f"mknod {self.path} {self.kind} {self.major}:{self.minor} mode {self.mode:04o}{owner}"
+
+
+DEFAULT_DEVICES = (  # runtime-spec config-linux.md, "Default Devices"
+    Device("/dev/null", "c", 1, 3),
+    Device("/dev/zero", "c", 1, 5),
+    Device("/dev/full", "c", 1, 7),
+    Device("/dev/random", "c", 1, 8),
+    Device("/dev/urandom", "c", 1, 9),
+    Device("/dev/tty", "c", 5, 0),
+)
+DEFAULT_LINKS = (
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+    ("/dev/ptmx", "pts/ptmx"),
+)
+
+
+def _mount(target: str, fstype: str, *options: str) -> Mount:
+    return Mount(target, fstype, fstype, **parse_mount_options(options))
+
+
+DEFAULT_MOUNTS = (  # Docker's
+    _mount("/proc", "proc", "nosuid", "noexec", "nodev"),
+    _mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
+    _mount(
+        *("/dev/pts", "devpts", "nosuid", "noexec"),
+        *("newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
+    ),
+    _mount("/sys", "sysfs", "nosuid", "noexec", "nodev", "ro"),
+    _mount("/sys/fs/cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"),
+    _mount("/dev/mqueue", "mqueue", "nosuid", "noexec", "nodev"),
+    _mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k"),
+)
+MASKED_PATHS = (  # Docker's: what tells about the host or can hurt it
+    *("/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys"),
+    *("/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug"),
+    *("/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"),
+)
+READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+class Rootfs(Record):
+    """A directory, and all that turns it into a container's `/`.
+
+    `propagation` is how `/` and what is mounted below it later exchange mount events with the
+    host (MS.SHARED, MS.SLAVE, MS.PRIVATE, with MS.REC); 0 is slave: events come in, none go out.
+    """
+
+    path: str
+    readonly: bool = False
+    mounts: tuple[Mount, ...] = DEFAULT_MOUNTS
+    devices: tuple[Device, ...] = DEFAULT_DEVICES
+    masked: tuple[str, ...] = MASKED_PATHS
+    readonly_paths: tuple[str, ...] = READONLY_PATHS
+    propagation: int = 0
+    links: tuple[tuple[str, str], ...] = DEFAULT_LINKS
+    cgroup_namespace: bool = True
+
+
+class Step(Record):
+    """One line of a plan: which function does what, and why."""
+
+    stage: str
+    action: str
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.stage:<13}{self.action}" + (f"  # {self.why}" if self.why else "")
+
+
+def plan(rootfs: Rootfs) -> tuple[Step, ...]:
+    """Everything that the five functions will do, in their order; no call is made."""
+    return tuple(_planned(rootfs))
+
+
+def _planned(rootfs: Rootfs) -> Iterator[Step]:
+    first = MS(rootfs.propagation or MS.SLAVE | MS.REC)
+    yield Step("prepare", f"make / {first!r}", "no mount of ours may reach the host")
+    yield Step("prepare", f"bind {rootfs.path} on itself", "pivot_root wants a mount point")
+    for entry in rootfs.mounts:
+        yield Step("mount_all", str(entry))
+    if has_own_dev(rootfs):
+        for device in rootfs.devices:
+            yield Step("make_devices", str(device))
+        for link, text in rootfs.links:
+            yield Step("make_devices", f"link {link} -> {text}")
+    yield Step("pivot_root", f"make {rootfs.path} the root, detach the old root")
+    if rootfs.propagation:
+        yield Step("finish", f"make / {MS(rootfs.propagation)!r}")
+    for entry in rootfs.mounts:
+        if delays_readonly(entry):
+            yield Step("finish", f"make {entry.target} read-only", "nodes were made in it")
+    for path in rootfs.readonly_paths:
+        yield Step("finish", f"bind {path} on itself, read-only", "if it exists")
+    for path in rootfs.masked:
+        yield Step("finish", f"cover {path}", "if it exists")
+    if rootfs.readonly:
+        yield Step("finish", "make / read-only")
+
+
+# --- before the root changes ---------------------------------------------------------------------
+
+
+def prepare(rootfs: Rootfs, root_fd: int = -1) -> None:
+    """Shut mount events in, bind the root directory on itself, and make it the working directory.
+
+    Args:
+        rootfs: what to prepare.
+        root_fd: the root directory opened before; -1 opens `rootfs.path`; `confined.HERE` means
+            that the caller stands in it. A process that enters a new mount namespace takes its
+            working directory along, so a directory that its user may not reach by name still
+            works that way.
+    """
+    if root_fd >= 0:
+        os.fchdir(root_fd)
+    elif root_fd != _HERE:
+        os.chdir(rootfs.path)
+    syscalls.mount(None, "/", None, rootfs.propagation or MS.SLAVE | MS.REC)
+    if rootfs.propagation & MS.SHARED:
+        _make_parent_private()
+    try:
+        _bind_working_directory()
+    except OSError as error:
+        if error.errno != errno.EINVAL or root_fd < 0:
+            raise
+        os.chdir(rootfs.path)  # the descriptor belongs to another mount namespace
+        _bind_working_directory()
+
+
+def _bind_working_directory() -> None:
+    """Make the working directory a mount, and stand on it, by no name at all."""
+    if not mounts.modern():
+        here = os.getcwd()
+        syscalls.mount(here, here, None, MS.BIND | MS.REC)
+        os.chdir(here)
+        return
+    tree = mounts.copy("", recursive=True)
+    try:
+        here_fd = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        mounts.attach(tree, here_fd)
+        os.close(here_fd)
+        os.fchdir(tree)
+    finally:
+        os.close(tree)
+
+
+def _make_parent_private() -> None:
+    """pivot_root(2) refuses a parent mount that is shared, and the bind would reach the host."""
+    where = os.getcwd()
+    while True:
+        try:
+            syscalls.mount(None, where, None, MS.PRIVATE)
+            return
+        except OSError as error:
+            if error.errno != errno.EINVAL or where == "/":  # EINVAL: not a mount point
+                raise
+        where = os.path.dirname(where)
+
+
+def open_sources(rootfs: Rootfs) -> Rootfs:
+    """The same root file system with every bind mount's source opened, before entering namespaces.
+
+    For a user namespace: there the sources may be out of reach, and id-mapped mounts are not
+    allowed. The caller closes the `source_fd`s.
+    """
+    if not mounts.modern():
+        return rootfs
+    opened: list[Mount] = []
+    try:
+        for entry in rootfs.mounts:
+            opened.append(entry.replace(source_fd=detach(entry)) if entry.is_bind else entry)
+    except BaseException:
+        for entry in opened:
+            if entry.source_fd >= 0:
+                os.close(entry.source_fd)
+        raise
+    return rootfs.replace(mounts=tuple(opened))
+
+
+def mount_all(rootfs: Rootfs) -> None:
+    """Make the mounts, in order, in the root that is the working directory.
+
+    Raises:
+        SpecError: a target that is refused (see `mounts.mount`).
+        OSError: what the kernel said, and which mount it was about in a note.
+    """
+    for entry in rootfs.mounts:
+        try:
+            if entry.fstype in ("cgroup", "cgroup2") and not entry.is_bind:
+                from labcontainer import cgroupfs
+
+                cgroupfs.mount(entry, rootfs.cgroup_namespace)
+            else:
+                mount(entry)
+        except OSError as error:
+            error.add_note(f"while making the mount: {entry}")
+            raise
+
+
+# --- devices -------------------------------------------------------------------------------------
+
+_KINDS = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
+
+
+def has_own_dev(rootfs: Rootfs) -> bool:
+    """Whether the container has a /dev of its own to fill, and not the host's by a bind mount."""
+    return not any(
+        entry.is_bind and os.path.normpath(entry.target) == "/dev" for entry in rootfs.mounts
+    )
+
+
+def make_devices(rootfs: Rootfs) -> None:
+    """Make the device nodes and the links in /dev; what stands there already is replaced.
+
+    In a user namespace mknod(2) is refused: the host's node is bound there instead.
+    """
+    if not has_own_dev(rootfs):
+        return
+    folders: dict[str, int] = {}
+    mask = os.umask(0)
+    try:
+        for device in rootfs.devices:
+            folder, _, name = device.path.rpartition("/")
+            _make_device(_folder(folder or "/", folders), name, device)
+        for link, text in rootfs.links:
+            folder, _, name = link.rpartition("/")
+            _make_link(_folder(folder or "/", folders), name, text)
+    finally:
+        os.umask(mask)
+        for fd in folders.values():
+            os.close(fd)
+
+
+def _folder(path: str, folders: dict[str, int]) -> int:
+    if path not in folders:
+        folders[path] = confined.open_or_make(_HERE, path, directory=True)
+    return folders[path]
+
+
+def _make_device(folder: int, name: str, device: Device) -> None:
+    if device.kind not in _KINDS:
+        raise SpecError(f"device {device.path}", f"unknown type {device.kind!r}")
+    mode, number = _KINDS[device.kind] | device.mode, os.makedev(device.major, device.minor)
+    try:
+        try:
+            os.mknod(name, mode, number, dir_fd=folder)
+        except FileExistsError:
+            if _is_mounted_node(folder, name, mode, number):
+                return
+            os.mknod(name, mode, number, dir_fd=folder)
+    except PermissionError:
+        _bind_device(folder, name, device, number)
+        return
+    if device.uid or device.gid:
+        os.chown(name, device.uid, device.gid, dir_fd=folder, follow_symlinks=False)
+
+
+def _is_mounted_node(folder: int, name: str, mode: int, number: int) -> bool:
+    """Take away what has the name; or true where it is a mount of the right device already."""
+    try:
+        os.unlink(name, dir_fd=folder)
+        return False
+    except OSError as error:
+        about = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        same = stat.S_IFMT(about.st_mode) == stat.S_IFMT(mode) and about.st_rdev == number
+        if error.errno == errno.EBUSY and same:
+            return True
+        raise
+
+
+def _bind_device(folder: int, name: str, device: Device, number: int) -> None:
+    """Show the host's node of the same path: the user namespace's way to a device."""
+    about = os.stat(device.path)
+    if about.st_rdev != number:
+        raise SpecError(f"device {device.path}", "the host's node of that name is another device")
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        pass
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    os.close(os.open(name, flags, 0o666, dir_fd=folder))
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        _bind_file(device.path, fd)
+    finally:
+        os.close(fd)
+
+
+def _bind_file(source: str, target: int, source_fd: int = AT.FDCWD) -> None:
+    """Bind the file at a path, or behind `source_fd`, on what a descriptor stands for."""
+    if not mounts.modern():
+        name = source or mounts.name(source_fd)
+        syscalls.mount(name, mounts.name(target), None, MS.BIND)
+        return
+    tree = mounts.copy(source, dir_fd=source_fd)
+    try:
+        mounts.attach(tree, target)
+    finally:
+        os.close(tree)
+
+
+def _make_link(folder: int, name: str, text: str) -> None:
+    try:
+        os.symlink(text, name, dir_fd=folder)
+    except FileExistsError:
+        try:
+            if os.readlink(name, dir_fd=folder) == text:
+                return
+        except OSError:
+            pass  # not a link
+        try:
+            os.unlink(name, dir_fd=folder)
+        except IsADirectoryError:
+            return  # an image's own directory: nothing to gain by failing
+        os.symlink(text, name, dir_fd=folder)
+
+
+def bind_console(slave: str | int) -> None:
+    """Bind a terminal, given as a path or a descriptor, on /dev/console.
+
+    Works before pivot_root (the working directory is the root) and after it.
+    """
+    folder = confined.open_or_make(_HERE, "/dev", directory=True)
+    try:
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            os.close(os.open("console", flags, 0o600, dir_fd=folder))
+        except FileExistsError:
+            pass
+        console = os.open("console", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            if stat.S_ISLNK(os.fstat(console).st_mode):
+                raise SpecError("/dev/console", "is a symbolic link")
+            if isinstance(slave, int):
+                _bind_file("", console, slave)
+            else:
+                _bind_file(slave, console)
+        finally:
+            os.close(console)
+    finally:
+        os.close(folder)
+
+
+# --- the root changes ----------------------------------------------------------------------------
+
+
+def pivot_root(path: str = ".") -> None:
+    """Make `path`, a mount point, the root of this mount namespace and let go of the old root.
+
+    The old root is stacked on the new one and taken off again, so no directory is needed to put
+    it (pivot_root(2), "pivot_root(".", ".")").
+    """
+    old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(path)
+        syscalls.pivot_root(".", ".")
+        os.fchdir(old)
+        # Not shared any more, or the unmount would be told to the host and done there too.
+        syscalls.mount(None, ".", None, MS.SLAVE | MS.REC)
+        syscalls.umount2(".", MNT.DETACH)
+        os.chdir("/")
+    finally:
+        os.close(old)
+
+
+def enter_chroot(path: str) -> None:
+    """Make `path` this process's root and stand in it: no border for a process that is root."""
+    os.chroot(path)
+    os.chdir("/")
+
+
+def move_root(path: str = ".") -> None:
+    """Lay the mount `path` over `/` and chroot into it, where `/` is a ramfs and can't be pivoted.
+
+    The old root is still there beneath: `labcontainer-oci --no-pivot` says so.
+    """
+    os.chdir(path)
+    syscalls.mount(".", "/", None, MS.MOVE)
+    enter_chroot(".")
+
+
+# --- after the root changed ----------------------------------------------------------------------
+
+
+def finish(rootfs: Rootfs) -> None:
+    """Set what would have been in the way before: read-only mounts, masked paths, propagation."""
+    if rootfs.propagation:
+        for one in mounts.propagations(rootfs.propagation):
+            syscalls.mount(None, "/", None, one)
+    for entry in rootfs.mounts:
+        if delays_readonly(entry):
+            _make_readonly(entry.target)
+    for path in rootfs.readonly_paths:
+        _bind_readonly(path)
+    _mask(rootfs.masked)
+    if rootfs.readonly:
+        _make_readonly("/")
+
+
+def _make_readonly(path: str) -> None:
+    fd = confined.open_in(_HERE, path)
+    try:
+        mounts.remount(fd, int(MS.RDONLY))
+    finally:
+        os.close(fd)
+
+
+def _open_listed(path: str) -> int:
+    """A path of the masked or read-only list: -1 where this kernel or container has none."""
+    try:
+        return confined.open_in(_HERE, path, os.O_PATH, RESOLVE.NO_MAGICLINKS)
+    except (FileNotFoundError, NotADirectoryError):
+        return -1
+
+
+def _bind_readonly(path: str) -> None:
+    fd = _open_listed(path)
+    if fd < 0:
+        return
+    try:
+        if mounts.modern():
+            tree = mounts.copy("", dir_fd=fd, recursive=True)
+            try:
+                mounts.change(tree, flags=MS.RDONLY)
+                mounts.attach(tree, fd)
+            finally:
+                os.close(tree)
+        else:
+            syscalls.mount(mounts.name(fd), mounts.name(fd), None, MS.BIND | MS.REC)
+            _make_readonly(path)
+    finally:
+        os.close(fd)
+
+
+def _mask(paths: tuple[str, ...]) -> None:
+    """Cover directories by one empty read-only tmpfs and files by the null device."""
+    null = empty = -1
+    try:
+        for path in paths:
+            fd = _open_listed(path)
+            if fd < 0:
+                continue
+            try:
+                if not stat.S_ISDIR(os.fstat(fd).st_mode):
+                    null = null if null >= 0 else _open_null()
+                    _bind_file("", fd, null)
+                elif empty < 0:
+                    flags = MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC
+                    syscalls.mount("tmpfs", mounts.name(fd), "tmpfs", flags, "size=0,nr_inodes=2")
+                    empty = confined.open_in(_HERE, path)
+                else:
+                    _bind_file("", fd, empty)
+            finally:
+                os.close(fd)
+    finally:
+        for fd in (null, empty):
+            if fd >= 0:
+                os.close(fd)
+
+
+def _open_null() -> int:
+    """The container's null device: proved to be one, then used by descriptor.
+
+    An image or a racing process may have put a link to another file there; bound over the masked
+    path, that file would be open to the container (CVE-2025-31133).
+    """
+    fd = confined.open_in(_HERE, "/dev/null", os.O_PATH | os.O_NOFOLLOW)
+    about = os.fstat(fd)
+    if not stat.S_ISCHR(about.st_mode) or about.st_rdev != os.makedev(1, 3):
+        os.close(fd)
+        raise SpecError("masked paths", "/dev/null in the container is not the null device")
+    return fd
+
+
+# --- procfs that is procfs -----------------------------------------------------------------------
+
+
+def write_proc(path: str, value: str) -> None:
+    """Write below /proc, sure that the file is procfs's own and not something mounted over it.
+
+    What sets a sysctl or a security label by a plain path can be led to write anywhere, and then
+    the container starts without its label (CVE-2019-16884, CVE-2019-19921).
+    """
+    root = confined.open_in(_HERE, "/proc", os.O_PATH | os.O_DIRECTORY, RESOLVE.NO_SYMLINKS)
+    try:
+        if mounts.filesystem(root) != mounts.PROC_SUPER_MAGIC:
+            raise SpecError("/proc", "is not procfs in this container")
+        resolve = RESOLVE.NO_XDEV | RESOLVE.NO_MAGICLINKS
+        fd = confined.open_in(root, path.removeprefix("/proc"), os.O_WRONLY, resolve)
+        try:
+            if mounts.filesystem(fd) != mounts.PROC_SUPER_MAGIC:
+                raise SpecError(path, "is not procfs's own")
+            os.write(fd, value.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        message = f"cannot write {value!r} to {path}: {os.strerror(error.errno or 0)}"
+        raise OSError(error.errno, message) from None
+    finally:
+        os.close(root)
