@@ -1,0 +1,1 @@
+"""Text for a terminal: one lazily imported module a group of commands."""

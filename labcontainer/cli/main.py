@@ -1,0 +1,160 @@
+"""`labcontainer COMMAND …`: finds the command's module, runs it, and tells an error once.
+
+A command is the module `cli/COMMAND.py` with `configure(parser)` and `run(args) -> exit status`.
+Nothing else is imported than the command that was asked for. A module with `parse(words)` of its
+own is spared argparse. A module's FAILURE is its exit status for errors that name none themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import labcontainer
+from labcontainer import errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from types import ModuleType
+    from typing import Any
+
+COMMANDS = {
+    "run": "run a program in a new container",
+    "image": "make, list and remove root file systems",
+    "doctor": "tell what this machine can do, and the fix where it can't",
+    "vm": "boot a kernel as an ordinary process",
+    "bench": "measure a process, a container and a virtual machine side by side",
+}
+USAGE_STATUS = 2
+
+
+def module_of(command: str) -> ModuleType:
+    """The module of a command."""
+    import importlib
+
+    return importlib.import_module(f"labcontainer.cli.{command}")
+
+
+def parser_of(command: str) -> ArgumentParser:
+    """The argument parser of one command, as the documentation's test reads it."""
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog=f"labcontainer {command}",
+        description=COMMANDS[command],
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module_of(command).configure(parser)
+    return parser
+
+
+def help_text() -> str:
+    """What `labcontainer --help` prints."""
+    lines = ["usage: labcontainer [--debug] COMMAND …", "", labcontainer.__doc__ or "", "commands:"]
+    lines += [f"  {name:9} {text}" for name, text in COMMANDS.items()]
+    lines += ["", "options:"]
+    lines += ["  --debug    on an error the Python traceback too; every kernel call, as it is made"]
+    lines += ["  --version  the version", "  --help     this text; after a command, the command's"]
+    return "\n".join(lines)
+
+
+def version() -> str:
+    """The installed version, or that of the source tree."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("labcontainer")
+    except metadata.PackageNotFoundError:
+        return "from a source tree"
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    words = sys.argv[1:] if words is None else words
+    debug = False
+    while words and words[0].startswith("-"):
+        option = words.pop(0)
+        if option == "--debug":
+            debug = True
+        elif option in ("--version", "-v"):
+            print(f"labcontainer version {version()}")
+            return 0
+        elif option in ("--help", "-h"):
+            print(help_text())
+            return 0
+        else:
+            return _usage(f"unknown option {option}")
+    if not words:
+        print(help_text(), file=sys.stderr)
+        return USAGE_STATUS
+    if words[0] == "help":
+        words = [*words[1:2], "--help"]
+        return main(words)
+    if words[0] not in COMMANDS:
+        return _usage(f"unknown command {words[0]!r}")
+    return _told(words[0], words[1:], debug)
+
+
+def _usage(problem: str) -> int:
+    print(f"labcontainer: {problem}; see labcontainer --help", file=sys.stderr)
+    return USAGE_STATUS
+
+
+def _told(command: str, words: list[str], debug: bool) -> int:
+    """Run one command; an error becomes one line and an exit status, here and nowhere else."""
+    module = None
+    try:
+        if debug:
+            _watch_kernel_calls()
+        module = module_of(command)
+        return int(module.run(_arguments(command, module, words)))
+    except (errors.LabError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and error.filename is None:
+            _forget_output()  # whoever read our output has gone: head(1) is no failure
+            return 141
+        if debug:
+            import traceback
+
+            traceback.print_exc()
+        print(f"labcontainer: {one_line(error)}", file=sys.stderr)
+        status = getattr(error, "exit_status", 1)
+        return int(getattr(module, "FAILURE", 1) if status == 1 else status)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _arguments(command: str, module: ModuleType, words: list[str]) -> Any:
+    if hasattr(module, "parse") and "--help" not in words[:1] and "-h" not in words[:1]:
+        return module.parse(words)
+    return parser_of(command).parse_args(words)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text in one line, with what was added to it on the way."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.errno and error.strerror and error.filename:
+        text = f"{error.filename}: {error.strerror}"
+    notes = getattr(error, "__notes__", [])
+    return "; ".join(" ".join(part.split()) for part in (text, *notes))
+
+
+def _watch_kernel_calls() -> None:
+    from labcontainer.kernel import trace
+
+    def show(_name: str, shown: str, result: int | OSError) -> None:
+        outcome = f"-1 {result.strerror}" if isinstance(result, OSError) else str(result)
+        os.write(2, f"[{os.getpid()}] {shown} = {outcome}\n".encode(errors="replace"))
+
+    trace.watchers.append(show)
+
+
+def _forget_output() -> None:
+    """Point standard output at nothing, so that flushing it at the end can't fail again."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Many containers, remembered; today one in the foreground, and nothing remembered."""

@@ -1,0 +1,1 @@
+"""The bytes of an image: today base file systems made from the host's own files."""
