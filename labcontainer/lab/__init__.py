@@ -1,0 +1,1 @@
+"""The learner's side: doctor, helper process, exercises and their checks, words and pictures."""

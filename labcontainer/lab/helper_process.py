@@ -1,0 +1,94 @@
+"""The helper process of a notebook: one thread, its own namespaces, one job at a time.
+
+Started by `lab.helper` as `python -m labcontainer.lab.helper_process SOCKET PARENT`. Requests and
+replies are JSON lines on the socket; the socket's end is the helper's end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from labcontainer.kernel import syscalls
+from labcontainer.lab import child, sandbox
+
+
+class Helper:
+    """Serves one notebook kernel."""
+
+    def __init__(self, connection: socket.socket, mode: str) -> None:
+        self.connection = connection
+        self.mode = mode
+        self.kept: dict[int, child.Running] = {}
+
+    def serve(self) -> None:
+        """Answer requests until the kernel closes the socket."""
+        for line in self.connection.makefile("r", encoding="utf-8"):
+            reply = self._answer(json.loads(line))
+            self._reap()
+            self.connection.sendall(json.dumps(reply, default=repr).encode() + b"\n")
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        verb = request.pop("verb")
+        try:
+            return dict(getattr(self, f"_{verb}")(**request))
+        except OSError as error:
+            return {"error": f"{type(error).__name__}: {error}", "errno": error.errno or 0}
+
+    def _hello(self) -> dict[str, Any]:
+        return {"value": self.mode}
+
+    def _run(self, job: dict[str, Any], timeout: float) -> dict[str, Any]:
+        running = child.start(child.as_job(job))
+        result = running.wait(timeout, also=self.connection.fileno())
+        running.close()
+        return result.as_dict()
+
+    def _spawn(self, job: dict[str, Any], timeout: float) -> dict[str, Any]:
+        running = child.start(child.as_job(job))
+        running.wait_started(timeout)
+        if not running.pid:
+            return running.wait(timeout).as_dict()
+        self.kept[running.pid] = running
+        return {"value": running.pid}
+
+    def _finish(self, pid: int, timeout: float) -> dict[str, Any]:
+        """Wait for a spawned child's end; with timeout 0 kill it."""
+        running = self.kept.pop(pid, None)
+        if running is None:
+            return child.Result(error=f"no spawned process {pid}").as_dict()
+        result = running.wait(timeout) if timeout else running.end(grace=0)
+        running.close()
+        return result.as_dict()
+
+    def _reap(self) -> None:
+        """Collect orphans: as PID 1 this process inherits them. Our own children are waited for."""
+        if os.getpid() != 1:
+            return
+        ours = {running.first for running in self.kept.values()}
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None or found.si_pid in ours:
+                return
+            os.waitpid(found.si_pid, 0)
+
+
+def main() -> None:
+    """Enter the sandbox and serve."""
+    fd, parent = int(sys.argv[1]), int(sys.argv[2])
+    connection = socket.socket(fileno=fd)
+    mode = sandbox.enter(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    syscalls.prctl(child.PR.SET_CHILD_SUBREAPER, 1)
+    Helper(connection, mode).serve()
+
+
+if __name__ == "__main__":
+    main()
