@@ -21,7 +21,7 @@ from labcontainer.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Any
 
 _HERE = confined.HERE
@@ -263,21 +263,28 @@ def detach(entry: Mount) -> int:
 
 
 def _set_attributes(entry: Mount, tree: int, deep: bool) -> None:
-    userns = entry.idmap_fd
-    below = {"attr_set": entry.attr_set, "attr_clr": entry.attr_clr}
+    flags, userns = entry.flags & mounts.PER_MOUNT, entry.idmap_fd
+    words = mounts.propagations(entry.propagation)
     if not deep:  # a single mount: one call does it all
-        words = mounts.propagations(entry.propagation)
-        first = words[0] & mounts.PROPAGATION if words else 0
-        below |= {"flags": entry.flags & mounts.PER_MOUNT, "clear": entry.clear}
-        mounts.change(tree, propagation=first, userns_fd=userns, **below)
-        words = words[1:]
+        mounts.change(
+            tree,
+            flags=flags,
+            clear=entry.clear,
+            attr_set=entry.attr_set,
+            attr_clr=entry.attr_clr,
+            propagation=words.pop(0) & mounts.PROPAGATION if words else 0,
+            userns_fd=userns,
+        )
     else:
-        recursive = entry.idmap == "ridmap"
-        flags = entry.flags & mounts.PER_MOUNT
-        own = -1 if recursive else userns
+        own, all_below = (-1, userns) if entry.idmap == "ridmap" else (userns, -1)
         mounts.change(tree, flags=flags, clear=entry.clear, userns_fd=own)
-        mounts.change(tree, recursive=True, userns_fd=userns if recursive else -1, **below)
-        words = mounts.propagations(entry.propagation)
+        mounts.change(
+            tree,
+            attr_set=entry.attr_set,
+            attr_clr=entry.attr_clr,
+            recursive=True,
+            userns_fd=all_below,
+        )
     for word in words:
         recurse = bool(word & MS.REC) and deep
         mounts.change(tree, propagation=word & mounts.PROPAGATION, recursive=recurse)
@@ -330,7 +337,9 @@ def _bind_by_mount(entry: Mount) -> None:
 def delays_readonly(entry: Mount) -> bool:
     """Whether a mount is made writable first: later mounts and device nodes need places in it."""
     on_dev = os.path.normpath(entry.target) == "/dev"
-    return bool(entry.flags & MS.RDONLY) and not entry.is_bind and (on_dev or entry.fstype == "tmpfs")
+    return (
+        bool(entry.flags & MS.RDONLY) and not entry.is_bind and (on_dev or entry.fstype == "tmpfs")
+    )
 
 
 def _new(entry: Mount) -> None:
@@ -378,7 +387,9 @@ def _complete(entry: Mount, covered: int) -> None:
     try:
         magic = _MAGIC.get(entry.fstype, 0)
         if magic and mounts.filesystem(top) != magic:
-            raise SpecError(f"mount on {entry.target}", f"what stands there now is no {entry.fstype}")
+            raise SpecError(
+                f"mount on {entry.target}", f"what stands there now is no {entry.fstype}"
+            )
         if entry.copy_up:
             from labcontainer.kernel import trees
 
@@ -390,9 +401,7 @@ def _complete(entry: Mount, covered: int) -> None:
         if entry.attr_set or entry.attr_clr:
             if not mounts.modern():
                 _refuse_modern(entry)
-            mounts.change(
-                top, attr_set=entry.attr_set, attr_clr=entry.attr_clr, recursive=True
-            )
+            mounts.change(top, attr_set=entry.attr_set, attr_clr=entry.attr_clr, recursive=True)
         mounts.set_propagation(top, entry.propagation)
     finally:
         os.close(top)

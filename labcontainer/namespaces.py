@@ -24,7 +24,7 @@ class Kind(Record):
 
     name: str
     file: str
-    flag: CLONE
+    flag: int
     shows: str  # what a process sees through it
     place: str  # why it is entered where it stands in ORDER
     since: str = "3.8"
@@ -38,39 +38,63 @@ class Kind(Record):
 # The order of entering, and why each stands where it does.
 KINDS = (
     Kind(
-        *("user", "user", CLONE.NEWUSER, "user and group numbers, and what root may do"),
-        "first: it gives the rights that joining the others takes, and owns those made with it",
+        "user",
+        "user",
+        CLONE.NEWUSER,
+        shows="user and group numbers, and what root may do",
+        place="first: it gives the rights to join the others, and owns those made with it",
     ),
     Kind(
-        *("cgroup", "cgroup", CLONE.NEWCGROUP, "which control group looks like the top"),
-        "after the process was put into its group: that group becomes the top",
-        "4.6",
+        "cgroup",
+        "cgroup",
+        CLONE.NEWCGROUP,
+        shows="which control group looks like the top",
+        place="after the process was put into its group: that group becomes the top",
+        since="4.6",
     ),
     Kind(
-        *("ipc", "ipc", CLONE.NEWIPC, "System V IPC and POSIX message queues"),
-        "before mount: the mqueue file system shows the IPC namespace of its mounter",
+        "ipc",
+        "ipc",
+        CLONE.NEWIPC,
+        shows="System V IPC and POSIX message queues",
+        place="before mount: an mqueue file system shows its mounter's queues",
     ),
     Kind(
-        *("uts", "uts", CLONE.NEWUTS, "host name and domain name"),
-        "anywhere",
+        "uts",
+        "uts",
+        CLONE.NEWUTS,
+        shows="host name and domain name",
+        place="anywhere",
     ),
     Kind(
-        *("network", "net", CLONE.NEWNET, "interfaces, addresses, routes, sockets, firewall"),
-        "before mount: sysfs shows the network namespace of its mounter",
+        "network",
+        "net",
+        CLONE.NEWNET,
+        shows="interfaces, addresses, routes, sockets, firewall",
+        place="before mount: sysfs shows its mounter's network",
     ),
     Kind(
-        *("pid", "pid", CLONE.NEWPID, "process numbers"),
-        "before a fork: the caller stays where it is, its next child is inside",
+        "pid",
+        "pid",
+        CLONE.NEWPID,
+        shows="process numbers",
+        place="before a fork: the caller stays where it is, its next child is inside",
     ),
     Kind(
-        *("time", "time", CLONE.NEWTIME, "the monotonic and boot-time clocks"),
-        "before a fork too, and its offsets are set before anybody is inside",
-        "5.6",
+        "time",
+        "time",
+        CLONE.NEWTIME,
+        shows="the monotonic and the boot-time clock",
+        place="before a fork too, and its offsets are set before anybody is inside",
+        since="5.6",
     ),
     Kind(
-        *("mount", "mnt", CLONE.NEWNS, "which file systems are attached where"),
-        "last: after it the paths under /proc of the others may be gone",
-        "2.4.19",
+        "mount",
+        "mnt",
+        CLONE.NEWNS,
+        shows="which file systems are attached where",
+        place="last: after it, the files of the others may be out of sight",
+        since="2.4.19",
     ),
 )
 ORDER = tuple(kind.name for kind in KINDS)
@@ -143,7 +167,7 @@ def unshare(names: Iterable[str]) -> None:
 
 
 def explain(error: OSError, names: Sequence[str]) -> OSError | UnsupportedError:
-    """A refusal of clone(2) or unshare(2) in the words of its usual cause; else the error itself."""
+    """A refusal of clone(2) or unshare(2) in the words of its usual cause, else as it is."""
     what = f"new namespaces ({', '.join(names)})"
     if error.errno == errno.EINVAL and (lacking := missing(names)):
         newest = ", ".join(f"{name} needs Linux {kind(name).since}" for name in lacking)
@@ -290,7 +314,7 @@ def same(one: int | str, other: int | str, name: str) -> bool:
     return _identity(_path(one, name)) == _identity(_path(other, name))
 
 
-# --- what is set in a new namespace ----------------------------------------------------------------
+# --- what is set in a new namespace --------------------------------------------------------------
 
 
 def set_hostname(name: str) -> None:
@@ -304,8 +328,9 @@ def set_domainname(name: str) -> None:
 
 
 def set_time_offsets(offsets: dict[str, tuple[int, int]], pid: int | str = "self") -> None:
-    """Shift the clocks of a new time namespace: {"monotonic" or "boottime": (seconds, nanoseconds)}.
+    """Shift the clocks of a new time namespace: `{"boottime": (seconds, nanoseconds)}`.
 
+    The clocks are `monotonic` and `boottime`.
     To be called after unshare and before the first child: with a process inside, EACCES.
     """
     lines = [f"{clock} {seconds} {nanos}\n" for clock, (seconds, nanos) in offsets.items()]
@@ -330,7 +355,7 @@ def reap() -> list[tuple[int, int]]:
 
     The status is the exit code, or minus the signal's number.
     """
-    ended = []
+    ended: list[tuple[int, int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

@@ -18,9 +18,14 @@ import errno
 import os
 import stat
 
+from labcontainer import devices
+from labcontainer.devices import DEFAULT_DEVICES as DEFAULT_DEVICES
+from labcontainer.devices import DEFAULT_LINKS as DEFAULT_LINKS
+from labcontainer.devices import Device as Device
+from labcontainer.devices import bind_console as bind_console
 from labcontainer.errors import SpecError
 from labcontainer.kernel import confined, mounts, syscalls
-from labcontainer.kernel.flags import AT, MNT, MS, RESOLVE
+from labcontainer.kernel.flags import MNT, MS, RESOLVE
 from labcontainer.mounts import Mount as Mount
 from labcontainer.mounts import delays_readonly, detach, mount
 from labcontainer.mounts import parse_mount_options as parse_mount_options
@@ -31,39 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _HERE = confined.HERE
-
-
-class Device(Record):
-    """A device node. `kind` is "c" or "u" (character), "b" (block) or "p" (FIFO), as mknod(1)."""
-
-    path: str
-    kind: str
-    major: int = 0
-    minor: int = 0
-    mode: int = 0o666
-    uid: int = 0
-    gid: int = 0
-
-    def __str__(self) -> str:
-        owner = f" owner {self.uid}:{self.gid}" if self.uid or self.gid else ""
-        return f"mknod {self.path} {self.kind} {self.major}:{self.minor} mode {self.mode:04o}{owner}"
-
-
-DEFAULT_DEVICES = (  # runtime-spec config-linux.md, "Default Devices"
-    Device("/dev/null", "c", 1, 3),
-    Device("/dev/zero", "c", 1, 5),
-    Device("/dev/full", "c", 1, 7),
-    Device("/dev/random", "c", 1, 8),
-    Device("/dev/urandom", "c", 1, 9),
-    Device("/dev/tty", "c", 5, 0),
-)
-DEFAULT_LINKS = (
-    ("/dev/fd", "/proc/self/fd"),
-    ("/dev/stdin", "/proc/self/fd/0"),
-    ("/dev/stdout", "/proc/self/fd/1"),
-    ("/dev/stderr", "/proc/self/fd/2"),
-    ("/dev/ptmx", "pts/ptmx"),
-)
 
 
 def _mount(target: str, fstype: str, *options: str) -> Mount:
@@ -248,11 +220,6 @@ def mount_all(rootfs: Rootfs) -> None:
             raise
 
 
-# --- devices -------------------------------------------------------------------------------------
-
-_KINDS = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
-
-
 def has_own_dev(rootfs: Rootfs) -> bool:
     """Whether the container has a /dev of its own to fill, and not the host's by a bind mount."""
     return not any(
@@ -261,135 +228,9 @@ def has_own_dev(rootfs: Rootfs) -> bool:
 
 
 def make_devices(rootfs: Rootfs) -> None:
-    """Make the device nodes and the links in /dev; what stands there already is replaced.
-
-    In a user namespace mknod(2) is refused: the host's node is bound there instead.
-    """
-    if not has_own_dev(rootfs):
-        return
-    folders: dict[str, int] = {}
-    mask = os.umask(0)
-    try:
-        for device in rootfs.devices:
-            folder, _, name = device.path.rpartition("/")
-            _make_device(_folder(folder or "/", folders), name, device)
-        for link, text in rootfs.links:
-            folder, _, name = link.rpartition("/")
-            _make_link(_folder(folder or "/", folders), name, text)
-    finally:
-        os.umask(mask)
-        for fd in folders.values():
-            os.close(fd)
-
-
-def _folder(path: str, folders: dict[str, int]) -> int:
-    if path not in folders:
-        folders[path] = confined.open_or_make(_HERE, path, directory=True)
-    return folders[path]
-
-
-def _make_device(folder: int, name: str, device: Device) -> None:
-    if device.kind not in _KINDS:
-        raise SpecError(f"device {device.path}", f"unknown type {device.kind!r}")
-    mode, number = _KINDS[device.kind] | device.mode, os.makedev(device.major, device.minor)
-    try:
-        try:
-            os.mknod(name, mode, number, dir_fd=folder)
-        except FileExistsError:
-            if _is_mounted_node(folder, name, mode, number):
-                return
-            os.mknod(name, mode, number, dir_fd=folder)
-    except PermissionError:
-        _bind_device(folder, name, device, number)
-        return
-    if device.uid or device.gid:
-        os.chown(name, device.uid, device.gid, dir_fd=folder, follow_symlinks=False)
-
-
-def _is_mounted_node(folder: int, name: str, mode: int, number: int) -> bool:
-    """Take away what has the name; or true where it is a mount of the right device already."""
-    try:
-        os.unlink(name, dir_fd=folder)
-        return False
-    except OSError as error:
-        about = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        same = stat.S_IFMT(about.st_mode) == stat.S_IFMT(mode) and about.st_rdev == number
-        if error.errno == errno.EBUSY and same:
-            return True
-        raise
-
-
-def _bind_device(folder: int, name: str, device: Device, number: int) -> None:
-    """Show the host's node of the same path: the user namespace's way to a device."""
-    about = os.stat(device.path)
-    if about.st_rdev != number:
-        raise SpecError(f"device {device.path}", "the host's node of that name is another device")
-    try:
-        os.unlink(name, dir_fd=folder)
-    except FileNotFoundError:
-        pass
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    os.close(os.open(name, flags, 0o666, dir_fd=folder))
-    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    try:
-        _bind_file(device.path, fd)
-    finally:
-        os.close(fd)
-
-
-def _bind_file(source: str, target: int, source_fd: int = AT.FDCWD) -> None:
-    """Bind the file at a path, or behind `source_fd`, on what a descriptor stands for."""
-    if not mounts.modern():
-        name = source or mounts.name(source_fd)
-        syscalls.mount(name, mounts.name(target), None, MS.BIND)
-        return
-    tree = mounts.copy(source, dir_fd=source_fd)
-    try:
-        mounts.attach(tree, target)
-    finally:
-        os.close(tree)
-
-
-def _make_link(folder: int, name: str, text: str) -> None:
-    try:
-        os.symlink(text, name, dir_fd=folder)
-    except FileExistsError:
-        try:
-            if os.readlink(name, dir_fd=folder) == text:
-                return
-        except OSError:
-            pass  # not a link
-        try:
-            os.unlink(name, dir_fd=folder)
-        except IsADirectoryError:
-            return  # an image's own directory: nothing to gain by failing
-        os.symlink(text, name, dir_fd=folder)
-
-
-def bind_console(slave: str | int) -> None:
-    """Bind a terminal, given as a path or a descriptor, on /dev/console.
-
-    Works before pivot_root (the working directory is the root) and after it.
-    """
-    folder = confined.open_or_make(_HERE, "/dev", directory=True)
-    try:
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            os.close(os.open("console", flags, 0o600, dir_fd=folder))
-        except FileExistsError:
-            pass
-        console = os.open("console", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-        try:
-            if stat.S_ISLNK(os.fstat(console).st_mode):
-                raise SpecError("/dev/console", "is a symbolic link")
-            if isinstance(slave, int):
-                _bind_file("", console, slave)
-            else:
-                _bind_file(slave, console)
-        finally:
-            os.close(console)
-    finally:
-        os.close(folder)
+    """Make the device nodes and the links in /dev, unless /dev is the host's own."""
+    if has_own_dev(rootfs):
+        devices.make(rootfs.devices, rootfs.links)
 
 
 # --- the root changes ----------------------------------------------------------------------------
@@ -494,13 +335,13 @@ def _mask(paths: tuple[str, ...]) -> None:
             try:
                 if not stat.S_ISDIR(os.fstat(fd).st_mode):
                     null = null if null >= 0 else _open_null()
-                    _bind_file("", fd, null)
+                    mounts.bind_file("", fd, null)
                 elif empty < 0:
                     flags = MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC
                     syscalls.mount("tmpfs", mounts.name(fd), "tmpfs", flags, "size=0,nr_inodes=2")
                     empty = confined.open_in(_HERE, path)
                 else:
-                    _bind_file("", fd, empty)
+                    mounts.bind_file("", fd, empty)
             finally:
                 os.close(fd)
     finally:

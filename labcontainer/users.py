@@ -78,15 +78,19 @@ def check_maps(maps: Sequence[IdMap], where: str = "id map") -> None:
         if one.size < 1 or one.container_id < 0 or one.host_id < 0 or highest >= _MAX_ID:
             raise SpecError(where, f"range {one} is empty or outside of the 32-bit ids")
     for side in ("container_id", "host_id"):
-        ranges = sorted((getattr(one, side), one) for one in maps)
-        for (start, one), (following, other) in zip(ranges, ranges[1:], strict=False):
-            if start + one.size > following:
-                raise SpecError(where, f"ranges {one} and {other} overlap")
+        ranges = sorted(((getattr(one, side), one) for one in maps), key=_first)
+        end, before = -1, None
+        for start, one in ranges:
+            if start < end:
+                raise SpecError(where, f"ranges {before} and {one} overlap")
+            end, before = start + one.size, one
 
 
-def subordinate_ranges(
-    user: str | int, path: str = "/etc/subuid"
-) -> tuple[tuple[int, int], ...]:
+def _first(pair: tuple[int, IdMap]) -> int:
+    return pair[0]
+
+
+def subordinate_ranges(user: str | int, path: str = "/etc/subuid") -> tuple[tuple[int, int], ...]:
     """The (start, count) ranges that a user may map besides their own id (subuid(5)).
 
     `user` is a login name or a number; lines for either count. Lines that are torn are passed over.
@@ -147,7 +151,10 @@ def plan(uid_maps: Sequence[IdMap], gid_maps: Sequence[IdMap]) -> tuple[Step, ..
     direct = _may_write_any_map()
     if not direct and _is_own_id(gid_maps, os.getegid()):
         steps.append(
-            Step("write 'deny' to setgroups", "else dropping a group could open a file: CVE-2014-8989")
+            Step(
+                "write 'deny' to setgroups",
+                "else dropping a group could open a file: CVE-2014-8989",
+            )
         )
     for kind, maps, own in (("uid", uid_maps, os.geteuid()), ("gid", gid_maps, os.getegid())):
         lines = "; ".join(str(one) for one in maps)
@@ -251,7 +258,7 @@ def _hold_namespace(ready: int) -> None:
     os._exit(1)
 
 
-# --- becoming someone ------------------------------------------------------------------------------
+# --- becoming someone ----------------------------------------------------------------------------
 
 
 def become(uid: int, gid: int, additional_gids: Sequence[int] = ()) -> None:

@@ -50,7 +50,7 @@ def open_in(root: int, path: str, flags: int = os.O_PATH, resolve: int = 0) -> i
 
 
 def walk(root: int, path: str, flags: int = os.O_PATH, resolve: int = 0) -> int:
-    """What RESOLVE_IN_ROOT does, by hand: one component, one descriptor; links are followed here."""
+    """What RESOLVE_IN_ROOT does, by hand: one descriptor a component, links followed here."""
     stack = [os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)]
     todo, links = path.split("/")[::-1], 0
     try:
@@ -111,9 +111,7 @@ def open_or_make(
             if not links or resolve & RESOLVE.NO_SYMLINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
             target = text if text.startswith("/") else f"{parent}/{text}"
-            return open_or_make(
-                root, target, directory=directory, resolve=resolve, links=links - 1
-            )
+            return open_or_make(root, target, directory=directory, resolve=resolve, links=links - 1)
         return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
     finally:
         os.close(above)

@@ -26,9 +26,7 @@ _SAME = (  # flags of mount(2) that have one bit in mount_setattr(2)
     (int(MS.NOSYMFOLLOW), int(MOUNT_ATTR.NOSYMFOLLOW)),
 )
 _ATIME = MS.NOATIME | MS.RELATIME | MS.STRICTATIME
-PER_MOUNT = (
-    MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC | MS.NODIRATIME | MS.NOSYMFOLLOW | _ATIME
-)
+PER_MOUNT = MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC | MS.NODIRATIME | MS.NOSYMFOLLOW | _ATIME
 # What statvfs(3) tells of a mount, in the bits of mount(2): they are the same but for RELATIME.
 _STATVFS = MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC | MS.NOATIME | MS.NODIRATIME
 _ST_RELATIME = 4096
@@ -156,3 +154,16 @@ def remount(fd: int, flags: int, clear: int = 0) -> None:
     if not flags & _ATIME and shown & _ST_RELATIME:
         kept |= MS.RELATIME
     syscalls.mount(None, name(fd), None, MS.BIND | MS.REMOUNT | flags | kept)
+
+
+def bind_file(source: str, target: int, source_fd: int = AT.FDCWD) -> None:
+    """Bind the file at a path, or behind `source_fd`, on what a descriptor stands for."""
+    if not modern():
+        shown = source or name(source_fd)
+        syscalls.mount(shown, name(target), None, MS.BIND)
+        return
+    tree = copy(source, dir_fd=source_fd)
+    try:
+        attach(tree, target)
+    finally:
+        os.close(tree)
