@@ -44,6 +44,7 @@ def parser_of(command: str) -> ArgumentParser:
         prog=f"labcontainer {command}",
         description=COMMANDS[command],
         allow_abbrev=False,
+        conflict_handler="resolve",  # docker run's -h is --hostname
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module_of(command).configure(parser)
@@ -126,9 +127,9 @@ def _told(command: str, words: list[str], debug: bool) -> int:
 
 
 def _arguments(command: str, module: ModuleType, words: list[str]) -> Any:
-    if hasattr(module, "parse") and "--help" not in words[:1] and "-h" not in words[:1]:
-        return module.parse(words)
-    return parser_of(command).parse_args(words)
+    if not hasattr(module, "parse"):
+        return parser_of(command).parse_args(words)
+    return module.parse(words) or parser_of(command).parse_args(["--help"])
 
 
 def one_line(error: BaseException) -> str:

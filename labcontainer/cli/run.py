@@ -1,0 +1,258 @@
+"""`labcontainer run [FLAG …] IMAGE [COMMAND …]`: one container in the foreground, no daemon.
+
+The flags are Docker's, and so is how they are written: `-it`, `-e A=1`, `-eA=1`, `--memory=64m`,
+`--rm=false`. All after the image's name belongs to the program, also `--` and what looks like a
+flag; argparse would swallow it, so the words are cut here, by the same table that makes `--help`.
+"""
+
+from __future__ import annotations
+
+from labcontainer import errors
+from labcontainer.engine import request, words
+from labcontainer.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from typing import Any
+
+# Docker's exit status when it is the engine, not the program, that fails.
+FAILURE = 125
+
+
+class Flag(Record):
+    """One flag: `kind` is "switch", "text" (given once, the last counts) or "list"."""
+
+    long: str
+    kind: str
+    meta: str
+    help: str
+    short: str = ""
+
+
+FLAGS = (
+    Flag("add-host", "list", "NAME:IP", "a line for /etc/hosts; the IP may be host-gateway"),
+    Flag("cap-add", "list", "CAP", "add a capability, or ALL"),
+    Flag("cap-drop", "list", "CAP", "drop a capability, or ALL"),
+    Flag("cgroupns", "text", "MODE", "private (default) or host"),
+    Flag("cpu-period", "text", "USEC", "the period of --cpu-quota"),
+    Flag("cpu-quota", "text", "USEC", "processor time in each period"),
+    Flag("cpu-shares", "text", "N", "relative weight, 1024 is the usual", "c"),
+    Flag("cpus", "text", "N", "number of processors, such as 0.5"),
+    Flag("cpuset-cpus", "text", "LIST", "processors that may be used, such as 0-3 or 0,1"),
+    Flag("cpuset-mems", "text", "LIST", "memory nodes that may be used"),
+    Flag("device", "list", "DEV", "a device of the host: /dev/SRC[:/dev/DST[:rwm]]"),
+    Flag("dns", "list", "IP", "a name server"),
+    Flag("dns-option", "list", "OPT", "an option of resolv.conf(5)"),
+    Flag("dns-search", "list", "DOMAIN", "a search domain"),
+    Flag("domainname", "text", "NAME", "the NIS domain name"),
+    Flag("entrypoint", "text", "PROGRAM", "the program; COMMAND becomes its arguments"),
+    Flag("env", "list", "NAME[=VALUE]", "an environment variable; NAME takes the caller's", "e"),
+    Flag("env-file", "list", "FILE", "a file of environment variables"),
+    Flag("group-add", "list", "GROUP", "one more group of the user"),
+    Flag("hostname", "text", "NAME", "the host name in the container", "h"),
+    Flag("init", "switch", "", "a small init as PID 1: passes signals on, reaps zombies"),
+    Flag("interactive", "switch", "", "keep standard input connected", "i"),
+    Flag("ipc", "text", "MODE", "private (default), none or host"),
+    Flag("memory", "text", "SIZE", "memory limit, such as 64m", "m"),
+    Flag("memory-reservation", "text", "SIZE", "memory kept for it under pressure"),
+    Flag("memory-swap", "text", "SIZE", "memory and swap together; -1 is without limit"),
+    Flag("mount", "list", "SPEC", "type=bind|tmpfs,source=…,target=…[,readonly]"),
+    Flag("name", "text", "NAME", "the container's name; default: a random one"),
+    Flag("network", "text", "MODE", "bridge (default as root), none, host"),
+    Flag("oom-score-adj", "text", "N", "-1000 to 1000: who goes first when memory runs out"),
+    Flag("pid", "text", "MODE", "private (default) or host"),
+    Flag("pids", "text", "N", "most processes at once; the same as --pids-limit"),
+    Flag("pids-limit", "text", "N", "most processes at once; -1 is without limit"),
+    Flag("privileged", "switch", "", "all capabilities and devices, nothing masked, no seccomp"),
+    Flag("publish", "list", "PORTS", "[[IP:]HOST:]CONTAINER[/tcp|/udp]", "p"),
+    Flag("read-only", "switch", "", "the root file system can't be written"),
+    Flag("rm", "switch", "", "taken for Docker's sake: nothing is ever kept"),
+    Flag("security-opt", "list", "OPT", "seccomp=FILE|unconfined, no-new-privileges, "
+         "systempaths=unconfined"),
+    Flag("shm-size", "text", "SIZE", "size of /dev/shm, 64m by default"),
+    Flag("stop-signal", "text", "SIGNAL", "what a TERM from outside becomes inside"),
+    Flag("sysctl", "list", "NAME=VALUE", "a kernel setting of the container's own namespaces"),
+    Flag("tmpfs", "list", "DST[:OPTS]", "a file system in memory"),
+    Flag("tty", "switch", "", "a terminal of the container's own", "t"),
+    Flag("ulimit", "list", "NAME=SOFT[:HARD]", "a limit of setrlimit(2)"),
+    Flag("user", "text", "USER[:GROUP]", "who runs the program: names or numbers", "u"),
+    Flag("userns", "text", "MODE", "host, private, or keep-id (rootless)"),
+    Flag("using", "text", "DIR", "run with the functions of your own package, as mycontainer"),
+    Flag("uts", "text", "MODE", "private (default) or host"),
+    Flag("volume", "list", "SRC:DST[:ro]", "a directory of the host; DST alone: a fresh one", "v"),
+    Flag("workdir", "text", "DIR", "where the program starts", "w"),
+)  # fmt: skip
+_BY_NAME = {f"--{flag.long}": flag for flag in FLAGS}
+_BY_NAME["--net"] = _BY_NAME["--network"]
+_BY_NAME |= {f"-{flag.short}": flag for flag in FLAGS if flag.short}
+_TRUTH = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the words of `labcontainer run`, for `--help` and for the test of the documentation."""
+    parser.usage = "labcontainer run [FLAG …] IMAGE [COMMAND …]"
+    for flag in FLAGS:
+        names = [f"--{flag.long}"] + ([f"-{flag.short}"] if flag.short else [])
+        if flag.kind == "switch":
+            parser.add_argument(*names, action="store_true", help=flag.help)
+        else:
+            parser.add_argument(*names, metavar=flag.meta, help=flag.help)
+    parser.add_argument("image", help="busybox, host, a name of `labcontainer image ls`, or a "
+                        "directory that holds a root file system")  # fmt: skip
+    parser.add_argument("command", nargs="*", help="the program and its arguments")
+
+
+def parse(given_words: list[str]) -> request.Request | None:
+    """The request that the words of a command line make; None when they ask for help.
+
+    Raises:
+        UsageError: an unknown flag, a missing or bad value, no image.
+    """
+    given, rest = cut(given_words)
+    if "help" in given:
+        return None
+    if not rest:
+        raise errors.UsageError("run needs the name of an image; see labcontainer run --help")
+    return to_request(given, rest[0], tuple(rest[1:]))
+
+
+def cut(given_words: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """The flags before the image's name with their values, and all words from there on."""
+    given: dict[str, Any] = {}
+    rest = list(given_words)
+    while rest and rest[0].startswith("-") and rest[0] != "-":
+        word = rest.pop(0)
+        if word == "--":
+            break
+        if word == "--help":
+            given["help"] = True
+            break
+        if word.startswith("--"):
+            name, equals, value = word.partition("=")
+            _take(given, name, value if equals else None, rest)
+        else:
+            _short(given, word, rest)
+    return given, rest
+
+
+def _short(given: dict[str, Any], word: str, rest: list[str]) -> None:
+    """`-it`, `-p80:80`, `-e=A=1`, or `-m 64m`: letters, the last of which may have a value."""
+    letters = word[1:]
+    while letters:
+        name, letters = f"-{letters[0]}", letters[1:]
+        flag = _BY_NAME.get(name)
+        if flag is not None and flag.kind != "switch":
+            _take(given, name, letters.removeprefix("=") if letters else None, rest)
+            return
+        if letters.startswith("="):
+            _take(given, name, letters[1:], rest)
+            return
+        _take(given, name, None, rest)
+
+
+def _take(given: dict[str, Any], name: str, value: str | None, rest: list[str]) -> None:
+    flag = _BY_NAME.get(name)
+    if flag is None:
+        if name in ("-d", "--detach"):
+            raise errors.UsageError("a container in the background (--detach) needs the daemon")
+        raise errors.UsageError(f"unknown flag {name}; see labcontainer run --help")
+    if flag.kind == "switch":
+        truth = _TRUTH.get((value or "true").lower())
+        if truth is None:
+            raise errors.UsageError(f"invalid value {value!r} for {name}: true or false")
+        given[flag.long] = truth
+        return
+    if value is None:
+        if not rest:
+            raise errors.UsageError(f"flag {name} needs a value: {flag.meta}")
+        value = rest.pop(0)
+    if flag.kind == "list":
+        given.setdefault(flag.long, []).append(value)
+    else:
+        given[flag.long] = value
+
+
+def _mode(given: dict[str, Any], name: str, allowed: tuple[str, ...]) -> str:
+    value = str(given.get(name, ""))
+    if value and value not in allowed:
+        raise errors.UsageError(f"invalid value {value!r} for --{name}: {', '.join(allowed)}")
+    return value
+
+
+def to_request(given: dict[str, Any], image: str, command: tuple[str, ...]) -> request.Request:
+    """The words of each flag, parsed and checked together."""
+    mounts = [words.mount(word) for word in given.get("mount", ())]
+    volumes = [words.volume(word) for word in given.get("volume", ())]
+    volumes += [one for one in mounts if isinstance(one, request.Volume)]
+    tmpfs = [words.tmpfs(word) for word in given.get("tmpfs", ())]
+    tmpfs += [one for one in mounts if isinstance(one, request.Tmpfs)]
+    published = [port for word in given.get("publish", ()) for port in words.ports(word)]
+    return request.Request(
+        image=image,
+        command=command,
+        entrypoint=given.get("entrypoint"),
+        name=words.name(given.get("name", "")),
+        hostname=words.hostname(given.get("hostname", "")),
+        domainname=given.get("domainname", ""),
+        env=words.environment(given.get("env", []), given.get("env-file", [])),
+        workdir=words.workdir(given.get("workdir", "")),
+        user=given.get("user", ""),
+        group_add=tuple(given.get("group-add", ())),
+        interactive=given.get("interactive", False),
+        tty=given.get("tty", False),
+        init=given.get("init", False),
+        stop_signal=given.get("stop-signal", ""),
+        volumes=tuple(volumes),
+        tmpfs=tuple(tmpfs),
+        read_only=given.get("read-only", False),
+        privileged=given.get("privileged", False),
+        cap_add=tuple(given.get("cap-add", ())),
+        cap_drop=tuple(given.get("cap-drop", ())),
+        ports=tuple(published),
+        dns=tuple(words.address("--dns", word) for word in given.get("dns", ())),
+        dns_search=tuple(given.get("dns-search", ())),
+        dns_option=tuple(given.get("dns-option", ())),
+        add_host=tuple(words.host_line(word) for word in given.get("add-host", ())),
+        ulimits=tuple(words.ulimit(word) for word in given.get("ulimit", ())),
+        sysctls=tuple(words.sysctl(word) for word in given.get("sysctl", ())),
+        devices=tuple(words.device(word) for word in given.get("device", ())),
+        network=_mode(given, "network", ("bridge", "none", "host")),
+        userns=_mode(given, "userns", ("host", "private", "keep-id")),
+        pid=_mode(given, "pid", ("private", "host")),
+        ipc=_mode(given, "ipc", ("private", "none", "host")),
+        uts=_mode(given, "uts", ("private", "host")),
+        cgroupns=_mode(given, "cgroupns", ("private", "host")),
+        using=given.get("using", ""),
+        **limits(given),
+        **words.security(given.get("security-opt", [])),
+    )
+
+
+def limits(given: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a Request that limit resources."""
+    found: dict[str, Any] = words.memory(
+        given.get("memory"), given.get("memory-swap"), given.get("memory-reservation")
+    )
+    found |= words.processor(given.get("cpus"), given.get("cpu-quota"), given.get("cpu-period"))
+    if "cpu-shares" in given:
+        found["cpu_shares"] = words.whole("--cpu-shares", given["cpu-shares"])
+    for name in ("cpuset-cpus", "cpuset-mems"):
+        if name in given:
+            found[name.replace("-", "_")] = words.number_list(f"--{name}", given[name])
+    for name in ("pids", "pids-limit"):
+        if name in given:
+            found["pids"] = words.whole(f"--{name}", given[name], -1)
+    if "shm-size" in given:
+        found["shm_size"] = words.size("--shm-size", given["shm-size"])
+    if "oom-score-adj" in given:
+        found["oom_score_adj"] = words.whole("--oom-score-adj", given["oom-score-adj"], -1000)
+    return found
+
+
+def run(args: request.Request | Namespace) -> int:
+    """Run the container; its program's exit status."""
+    from labcontainer.engine import single
+
+    assert isinstance(args, request.Request)
+    return single.run(args)
