@@ -29,7 +29,7 @@ def _copy_directory(
 ) -> None:
     for name in sorted(os.listdir(source)):
         try:
-            _copy_entry(source, target, name, prefix, top, seen)
+            copy_entry(source, target, name, prefix, top, seen)
         except OSError as error:
             if error.filename is None or error.filename == name:
                 error.filename = prefix + name
@@ -37,12 +37,22 @@ def _copy_directory(
     copy_attributes(source, target)
 
 
-def _copy_entry(
-    source: int, target: int, name: str, prefix: str, top: int, seen: dict[tuple[int, int], str]
+def copy_entry(
+    source: int,
+    target: int,
+    name: str,
+    prefix: str = "",
+    top: int = -1,
+    seen: dict[tuple[int, int], str] | None = None,
 ) -> None:
+    """Copy one entry, a directory with all that is in it, from directory to directory.
+
+    `seen` remembers, by device and inode, where files with several names went below `top`, so that
+    they stay one file; `prefix` is the path of `target` below `top`, with its slash.
+    """
     about = os.stat(name, dir_fd=source, follow_symlinks=False)
     key = (about.st_dev, about.st_ino)
-    if about.st_nlink > 1 and not stat.S_ISDIR(about.st_mode):
+    if seen is not None and about.st_nlink > 1 and not stat.S_ISDIR(about.st_mode):
         if key in seen:
             os.link(seen[key], name, src_dir_fd=top, dst_dir_fd=target, follow_symlinks=False)
             return
@@ -52,7 +62,7 @@ def _copy_entry(
         inner, copied = os.open(name, _DIRECTORY, dir_fd=source), -1
         try:
             copied = os.open(name, _DIRECTORY, dir_fd=target)
-            _copy_directory(inner, copied, f"{prefix}{name}/", top, seen)
+            _copy_directory(inner, copied, f"{prefix}{name}/", top, {} if seen is None else seen)
         finally:
             os.close(inner)
             if copied >= 0:
