@@ -69,14 +69,17 @@ def copy_entry(
                 os.close(copied)
     elif stat.S_ISREG(about.st_mode):
         copy_file(source, name, target, name)
-    elif stat.S_ISLNK(about.st_mode):
-        os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+    else:
+        if stat.S_ISLNK(about.st_mode):
+            os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+        else:  # a device, FIFO or socket is its node; the umask took bits of its mode
+            os.mknod(name, about.st_mode, about.st_rdev, dir_fd=target)
+            node = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target)
+            os.chmod(f"/proc/self/fd/{node}", stat.S_IMODE(about.st_mode))
+            os.close(node)
         os.chown(name, about.st_uid, about.st_gid, dir_fd=target, follow_symlinks=False)
         times = (about.st_atime_ns, about.st_mtime_ns)
         os.utime(name, ns=times, dir_fd=target, follow_symlinks=False)
-    else:  # a device, FIFO or socket is its node
-        os.mknod(name, about.st_mode, about.st_rdev, dir_fd=target)
-        os.chown(name, about.st_uid, about.st_gid, dir_fd=target, follow_symlinks=False)
 
 
 def copy_file(source: int, name: str, target: int, new_name: str) -> None:
