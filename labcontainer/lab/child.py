@@ -207,10 +207,12 @@ def _readable(fd: int) -> bool:
 
 
 def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+    """Kill a process and its process group: what it started goes with it."""
+    for kill, target in ((os.killpg, pid), (os.kill, pid)):
+        try:
+            kill(target, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
 
 
 # --- in the child -------------------------------------------------------------------------------
@@ -225,6 +227,7 @@ def start(job: Job) -> Running:
             os.close(fd)
         return Running(pid, output[0], answers[0], asks[1])
     try:
+        os.setsid()
         _redirect(output[1])
         _close_all_but(answers[1], asks[0])
         _run(job, answers[1], asks[0])

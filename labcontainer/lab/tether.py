@@ -14,8 +14,9 @@ def main() -> None:
     die_with_parent(int(parent))
     try:
         os.execvp(argv[0], argv)
-    except FileNotFoundError:
-        sys.exit(f"{argv[0]}: command not found")
+    except OSError as error:
+        print(f"{argv[0]}: {error.strerror}")
+        sys.exit(126 if isinstance(error, PermissionError) else 127)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,72 @@
+"""What a notebook imports: `from labcontainer.lab import course as lab`, then `lab.run(…)`.
+
+Only a list of names; each is explained where it lives, and in docs/exercises.md.
+"""
+
+from __future__ import annotations
+
+from labcontainer.lab.cards import diff, predict, real_thing, recall, recap, show, show_source
+from labcontainer.lab.cells import (
+    export_progress,
+    hint,
+    import_progress,
+    overview,
+    reset,
+    solution,
+)
+from labcontainer.lab.doctor import probe
+from labcontainer.lab.doctor import table as doctor
+from labcontainer.lab.figures import Canvas, bars, figure, live
+from labcontainer.lab.helper import (
+    alias,
+    attempt,
+    command,
+    restart,
+    run,
+    shell,
+    spawn,
+    stable,
+)
+from labcontainer.lab.mine import get as mine
+from labcontainer.lab.opening import start
+from labcontainer.lab.sandbox import ROOM
+from labcontainer.lab.student import choice, number, token
+
+progress = overview
+
+__all__ = [
+    "ROOM",
+    "Canvas",
+    "alias",
+    "attempt",
+    "bars",
+    "choice",
+    "command",
+    "diff",
+    "doctor",
+    "export_progress",
+    "figure",
+    "hint",
+    "import_progress",
+    "live",
+    "mine",
+    "number",
+    "overview",
+    "predict",
+    "probe",
+    "progress",
+    "real_thing",
+    "recall",
+    "recap",
+    "reset",
+    "restart",
+    "run",
+    "shell",
+    "show",
+    "show_source",
+    "solution",
+    "spawn",
+    "stable",
+    "start",
+    "token",
+]
