@@ -97,7 +97,7 @@ def plan(rootfs: Rootfs) -> tuple[Step, ...]:
 
 
 def _planned(rootfs: Rootfs) -> Iterator[Step]:
-    first = MS(rootfs.propagation or MS.SLAVE | MS.REC)
+    first = MS(first_propagation(rootfs))
     yield Step("prepare", f"make / {first!r}", "no mount of ours may reach the host")
     yield Step("prepare", f"bind {rootfs.path} on itself", "pivot_root wants a mount point")
     for entry in rootfs.mounts:
@@ -138,7 +138,7 @@ def prepare(rootfs: Rootfs, root_fd: int = -1) -> None:
         os.fchdir(root_fd)
     elif root_fd != _HERE:
         os.chdir(rootfs.path)
-    syscalls.mount(None, "/", None, rootfs.propagation or MS.SLAVE | MS.REC)
+    syscalls.mount(None, "/", None, first_propagation(rootfs))
     if rootfs.propagation & MS.SHARED:
         _make_parent_private()
     try:
@@ -148,6 +148,18 @@ def prepare(rootfs: Rootfs, root_fd: int = -1) -> None:
             raise
         os.chdir(rootfs.path)  # the descriptor belongs to another mount namespace
         _bind_working_directory()
+
+
+def first_propagation(rootfs: Rootfs) -> int:
+    """What every mount is made at first, whatever the root is to be at the end.
+
+    Shared mounts must stay peers of the host's, and an unbindable root could not be bound.
+    """
+    if rootfs.propagation & MS.SHARED:
+        return int(MS.SHARED | MS.REC)
+    if rootfs.propagation & (MS.PRIVATE | MS.UNBINDABLE):
+        return int(MS.PRIVATE | MS.REC)
+    return int(MS.SLAVE | MS.REC)
 
 
 def _bind_working_directory() -> None:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from labcontainer.kernel import syscalls
@@ -66,6 +67,13 @@ def become_user(uid: int) -> None:
     syscalls.prctl(PR.SET_DUMPABLE, 1)
 
 
+def open_to_all(path: Path) -> None:
+    """Let an ordinary user come to a temporary path: pytest's own directories are 0700."""
+    for parent in (path, *path.parents):
+        if parent != Path("/") and not parent.stat().st_mode & 1:
+            parent.chmod(parent.stat().st_mode | 0o111)
+
+
 def _enter(flags: int, uid: int) -> None:
     if uid:
         become_user(uid)
@@ -98,7 +106,7 @@ def held(
         with os.fdopen(read, "rb") as answers:
             pid, value, error = pickle.load(answers)
         if error is not None:
-            raise error
+            raise _unpacked(error)
         yield Process(pid or first, value)
     finally:
         os.kill(first, signal.SIGKILL)
@@ -114,7 +122,7 @@ def call(function: Callable[..., Any], *args: Any, flags: int = 0, uid: int = 0)
 def _child(
     function: Callable[..., Any], args: tuple[Any, ...], flags: int, uid: int, write: int
 ) -> None:
-    answer: tuple[int, Any, BaseException | None] = (0, None, None)
+    answer: tuple[int, Any, Any] = (0, None, None)
     try:
         # Outside names of a PID namespace's members: read before the mounts change.
         _enter(flags, uid)
@@ -134,14 +142,29 @@ def _child(
             try:
                 _answer(middle_write, (function(*args), None))
             except BaseException as error:
-                _answer(middle_write, (None, error))
+                _answer(middle_write, (None, _packed(error)))
             signal.pause()
         answer = (0, function(*args), None)
     except BaseException as error:
-        answer = (0, None, error)
+        answer = (0, None, _packed(error))
     _answer(write, answer)
     while True:
         signal.pause()
+
+
+def _packed(error: BaseException) -> tuple[Any, ...]:
+    """An exception in parts: pickle would call a constructor that takes other arguments."""
+    return type(error), error.args, error.__dict__, getattr(error, "filename", None)
+
+
+def _unpacked(parts: tuple[Any, ...]) -> BaseException:
+    kind, args, attributes, filename = parts
+    error: BaseException = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    if isinstance(error, OSError):
+        error.filename = filename
+    return error
 
 
 def _answer(fd: int, value: Any) -> None:
