@@ -227,7 +227,7 @@ def mapped() -> int:
     return users.open_mapped_namespace(maps, maps)
 
 
-@pytest.mark.requires("idmapped")
+@pytest.mark.requires("idmapped-mounts")
 @pytest.mark.parametrize("word", ["idmap", "ridmap"])
 def test_an_id_mapped_mount_shows_shifted_owners(places: tuple[str, str], word: str) -> None:
     root, source = places
@@ -241,7 +241,7 @@ def test_an_id_mapped_mount_shows_shifted_owners(places: tuple[str, str], word: 
         assert "idmapped" in process.mounts()[f"{root}/data"]["options"]
 
 
-@pytest.mark.requires("idmapped")
+@pytest.mark.requires("idmapped-mounts")
 def test_sources_are_opened_before_a_user_namespace_is_entered(places: tuple[str, str]) -> None:
     root, source = places
     os.chmod(source, 0o700)
