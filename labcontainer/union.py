@@ -183,12 +183,12 @@ class Union:
         A directory of a lower layer can't be renamed so: EXDEV, and programs like mv copy it.
         """
         entry = self._top(old)
+        if old == new:
+            return
         directory = os.path.isdir(entry) and not os.path.islink(entry)
         if directory and (not self._is_upper(entry) or len(self.find(old)) > 1):
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), old)
         if f"{new}/".startswith(f"{old}/"):
-            if old == new:
-                return
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), new)
         if self.exists(new):
             self._check_replaced(new, directory)
