@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from labcontainer import overlay, union
@@ -261,6 +261,16 @@ def _contents(tree: Union, path: str) -> bytes | None:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=STEPS)
+@example(steps=[("remove", "a/c/e"), ("remove", "a/c"), ("mkdir", "a/c")])  # opaque, by mkdir
+@example(steps=[("mkdir", "new"), ("remove", "b"), ("rename", "new", "b")])
+@example(
+    steps=[
+        *(("mkdir", "new"), ("write", "new/x", b"1"), ("remove", "a/c/e"), ("remove", "a/c")),
+        ("rename", "new", "a/c"),  # opaque, by rename
+    ]
+)
+@example(steps=[("write", "a/d", b"2"), ("rename", "a/d", "b"), ("append", "b", b"3")])
+@example(steps=[("rename", "a", "new"), ("remove", "a/c/e"), ("rename", "a/c", "new")])
 def test_the_union_by_hand_equals_the_kernels(tmp_path: Path, steps: list[tuple[Any, ...]]) -> None:
     on_tmpfs(lambda top: run_both(steps, top), tmp_path)
 
