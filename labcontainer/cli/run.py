@@ -187,7 +187,6 @@ def to_request(given: dict[str, Any], image: str, command: tuple[str, ...]) -> r
     volumes += [one for one in mounts if isinstance(one, request.Volume)]
     tmpfs = [words.tmpfs(word) for word in given.get("tmpfs", ())]
     tmpfs += [one for one in mounts if isinstance(one, request.Tmpfs)]
-    published = [port for word in given.get("publish", ()) for port in words.ports(word)]
     return request.Request(
         image=image,
         command=command,
@@ -202,14 +201,14 @@ def to_request(given: dict[str, Any], image: str, command: tuple[str, ...]) -> r
         interactive=given.get("interactive", False),
         tty=given.get("tty", False),
         init=given.get("init", False),
-        stop_signal=given.get("stop-signal", ""),
+        stop_signal=words.stop_signal(given.get("stop-signal", "")),
         volumes=tuple(volumes),
         tmpfs=tuple(tmpfs),
         read_only=given.get("read-only", False),
         privileged=given.get("privileged", False),
         cap_add=tuple(given.get("cap-add", ())),
         cap_drop=tuple(given.get("cap-drop", ())),
-        ports=tuple(published),
+        ports=words.ports(given.get("publish", [])),
         dns=tuple(words.address("--dns", word) for word in given.get("dns", ())),
         dns_search=tuple(given.get("dns-search", ())),
         dns_option=tuple(given.get("dns-option", ())),

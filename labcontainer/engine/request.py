@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from labcontainer.record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from labcontainer.ports import Port
+
 
 class Volume(Record):
     """A directory or file put into the container. `source` "" is a fresh, empty one."""
@@ -21,15 +25,6 @@ class Tmpfs(Record):
 
     target: str
     options: tuple[str, ...] = ("rw", "nosuid", "nodev", "noexec")
-
-
-class PublishedPort(Record):
-    """A port of the host that leads to one of the container; `host_port` 0: any free one."""
-
-    container_port: int
-    host_port: int = 0
-    host_ip: str = ""
-    protocol: str = "tcp"
 
 
 class HostDevice(Record):
@@ -56,7 +51,7 @@ class Request(Record):
     interactive: bool = False
     tty: bool = False
     init: bool = False
-    stop_signal: str = ""
+    stop_signal: int = 0  # what TERM becomes
     volumes: tuple[Volume, ...] = ()
     tmpfs: tuple[Tmpfs, ...] = ()
     read_only: bool = False
@@ -78,7 +73,7 @@ class Request(Record):
     no_new_privileges: bool = False
     unmasked: bool = False
     network: str = ""
-    ports: tuple[PublishedPort, ...] = ()
+    ports: tuple[Port, ...] = ()
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_option: tuple[str, ...] = ()

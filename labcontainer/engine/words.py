@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from labcontainer.ports import Port
+
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 _PROPAGATIONS = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
 CPU_PERIOD = 100_000  # microseconds; Docker's
@@ -243,37 +245,13 @@ def tmpfs(word: str) -> request.Tmpfs:
     return request.Tmpfs(target, (*request.Tmpfs.options, *extra))
 
 
-def ports(word: str) -> tuple[request.PublishedPort, ...]:
-    """`[[IP:]HOST:]CONTAINER[/tcp|/udp]`, where both ports may be ranges of one length."""
-    rest, _, protocol = word.partition("/")
-    protocol = protocol or "tcp"
-    if protocol not in ("tcp", "udp"):
-        _bad("--publish", word, "the protocol is tcp or udp")
-    ip = ""
-    if rest.startswith("["):
-        ip, _, rest = rest[1:].partition("]:")
-    elif rest.count(":") == 2:
-        ip, _, rest = rest.partition(":")
-    _check_ip("--publish", word, ip)
-    host, _, container = rest.rpartition(":")
-    inside = _range(word, container)
-    outside = _range(word, host) if host else [0] * len(inside)
-    if len(inside) != len(outside):
-        _bad("--publish", word, "the two ranges have different lengths")
-    return tuple(
-        request.PublishedPort(inner, outer, ip, protocol)
-        for inner, outer in zip(inside, outside, strict=True)
-    )
+def ports(words: list[str]) -> tuple[Port, ...]:
+    """The ports of all `--publish`."""
+    if not words:
+        return ()
+    from labcontainer import ports
 
-
-def _range(word: str, text: str) -> list[int]:
-    first, dash, last = text.partition("-")
-    if not (first.isdecimal() and (last.isdecimal() or not dash)):
-        _bad("--publish", word, "it is [[IP:]HOST:]CONTAINER[/tcp|/udp]")
-    low, high = int(first), int(last or first)
-    if not 0 < low <= high < 65536:
-        _bad("--publish", word, "a port is a number from 1 to 65535")
-    return list(range(low, high + 1))
+    return tuple(port for word in words for port in ports.parse(word))
 
 
 def _check_ip(flag: str, word: str, ip: str) -> str:
@@ -358,3 +336,22 @@ def security(words: list[str]) -> dict[str, Any]:
             _bad("--security-opt", word, "seccomp=FILE, seccomp=unconfined, no-new-privileges"
                  " or systempaths=unconfined")  # fmt: skip
     return found
+
+
+def stop_signal(word: str) -> int:
+    """The number of `--stop-signal`: `SIGINT`, `INT` or `2`; 0 for none.
+
+    Raises:
+        UsageError: there is no such signal.
+    """
+    import signal
+
+    if not word:
+        return 0
+    if word.isdigit() and int(word) in signal.valid_signals():
+        return int(word)
+    name = word.upper() if word.upper().startswith("SIG") else f"SIG{word.upper()}"
+    found = getattr(signal, name, None)
+    if not isinstance(found, signal.Signals):
+        _bad("--stop-signal", word, "no such signal")
+    return int(found)

@@ -1,0 +1,191 @@
+"""The directory that becomes a container's `/`, and the files and volumes made for it.
+
+The image is only read: what the container writes goes into a layer of its own. Where no overlay can
+be mounted the image is copied, which is told, for it takes time and room.
+"""
+
+from __future__ import annotations
+
+import os
+
+from labcontainer import errors, overlay, users
+from labcontainer.engine import request
+from labcontainer.kernel import confined, syscalls
+from labcontainer.kernel.flags import AT, MNT, MOUNT_ATTR, MOVE_MOUNT, OPEN_TREE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from labcontainer.users import IdMap
+
+    Maps = tuple[tuple[IdMap, ...], tuple[IdMap, ...]]
+
+
+def find(image: str, tell: Callable[[str], None]) -> str:
+    """The root file system that an image's name means; a built-in one is made when first used.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    from labcontainer.image import roots
+
+    root = roots.find(image)
+    if root is not None:
+        return root
+    if image not in roots.BUILT_IN:
+        made = f"labcontainer image from-host {image} --with BIN … makes one"
+        raise errors.NotFoundError(f"root file system {image} does not exist; {made}")
+    from labcontainer.image import hostbase
+
+    path = roots.path_of(image)
+    tell(f"making the root file system {image} from this machine's own files, once")
+    try:
+        hostbase.build(hostbase.recipe(image), path)
+    except errors.ExistsError:
+        pass  # another start was quicker
+    return path
+
+
+def check(root: str) -> None:
+    """Refuse what can't be a root file system, before anything is made.
+
+    Raises:
+        LabError: the directory is empty or is the host's own root.
+    """
+    if os.path.samefile(root, "/"):
+        raise errors.LabError(f"{root} is this machine's own root, not an image")
+    if not os.listdir(root):
+        raise errors.LabError(f"root file system {root} is empty")
+
+
+def make(
+    image: str, path: str, *, in_user_namespace: bool, maps: Maps, tell: Callable[[str], None]
+) -> str:
+    """Make the container's root directory in its own directory `path`; where it is.
+
+    To be called in the mount namespace that is to see it.
+    """
+    os.symlink(image, f"{path}/lower")
+    for name in ("upper", "work", "root"):
+        os.mkdir(f"{path}/{name}", 0o755)
+    mode = os.stat(image)
+    os.chmod(f"{path}/upper", mode.st_mode & 0o7777)
+    lower = image
+    if maps[0]:
+        lower = _show_owners_by(maps, image, path)
+        owners = [users.to_host(one, 0) for one in maps]
+        os.chown(f"{path}/upper", owners[0] or 0, owners[1] or 0)
+    spec = overlay.Overlay((lower,), f"{path}/upper", f"{path}/work", user_xattr=in_user_namespace)
+    try:
+        overlay.mount(spec, f"{path}/root")
+    except (OSError, errors.UnsupportedError) as error:
+        if maps[0]:
+            raise
+        tell(f"no overlay here ({error}): the image is copied")
+        copy(f"{image}/.", f"{path}/root")
+    return f"{path}/root"
+
+
+def unmake(path: str) -> None:
+    """Take the mounts of `make` away, where this process can see them."""
+    for name in ("root", "mapped"):
+        try:
+            syscalls.umount2(f"{path}/{name}", MNT.DETACH | MNT.NOFOLLOW)
+        except OSError:
+            pass  # never mounted, or gone with the mount namespace
+
+
+def _show_owners_by(maps: Maps, image: str, path: str) -> str:
+    """The image again, its owners shown as `maps` has them: an id-mapped mount, Linux 5.12.
+
+    Raises:
+        UnsupportedError: the kernel or the file system can't.
+    """
+    os.mkdir(f"{path}/mapped")
+    namespace = users.open_mapped_namespace(*maps)
+    tree = -1
+    try:
+        tree = syscalls.open_tree(AT.FDCWD, image, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC)
+        syscalls.mount_setattr(
+            tree, "", AT.EMPTY_PATH, attr_set=MOUNT_ATTR.IDMAP, userns_fd=namespace
+        )
+        syscalls.move_mount(tree, "", AT.FDCWD, f"{path}/mapped", MOVE_MOUNT.F_EMPTY_PATH)
+    except OSError as error:
+        fix = "run without --userns, or on Linux 5.19 with ext4, XFS or btrfs"
+        raise errors.UnsupportedError("an id-mapped root", str(error), fix) from error
+    finally:
+        os.close(namespace)
+        if tree >= 0:
+            os.close(tree)
+    return f"{path}/mapped"
+
+
+def copy(source: str, target: str) -> None:
+    """Copy a tree with owners, modes, links and attributes, sharing blocks where possible.
+
+    Raises:
+        LabError: cp(1) says why not.
+    """
+    import subprocess
+
+    words = ["cp", "-a", "--reflink=auto", source, target]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise errors.LabError(f"copying {source} failed: {done.stderr.strip().splitlines()[-1]}")
+
+
+def sources(asked: request.Request) -> None:
+    """Make the directories of `-v SRC:DST` that are not there, as Docker does.
+
+    Raises:
+        OSError: they can't be made.
+    """
+    for volume in asked.volumes:
+        if volume.create and not os.path.lexists(volume.source):
+            os.makedirs(volume.source)
+
+
+def fresh_volumes(asked: request.Request, path: str, root: str) -> tuple[tuple[str, str], ...]:
+    """A directory for each volume without a source, filled with what the image has there."""
+    made: list[tuple[str, str]] = []
+    for volume in asked.volumes:
+        if not volume.source:
+            directory = f"{path}/volume{len(made)}"
+            os.mkdir(directory)
+            _fill(directory, root, volume.target)
+            made.append((directory, volume.target))
+    return tuple(made)
+
+
+def _fill(directory: str, root: str, target: str) -> None:
+    root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        there = confined.open_in(root_fd, target, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    finally:
+        os.close(root_fd)
+    try:
+        os.set_inheritable(there, True)
+        status = os.fstat(there)
+        copy(f"/proc/{os.getpid()}/fd/{there}/.", directory)
+        os.chmod(directory, status.st_mode & 0o7777)
+    finally:
+        os.close(there)
+
+
+def host_files(path: str, hostname: str, hosts: str, resolv: str) -> tuple[tuple[str, str], ...]:
+    """Write /etc/hostname, /etc/hosts and /etc/resolv.conf of a container; (file, target) each."""
+    made = []
+    for name, text in (("hostname", f"{hostname}\n"), ("hosts", hosts), ("resolv.conf", resolv)):
+        write(f"{path}/{name}", text)
+        os.chmod(f"{path}/{name}", 0o644)
+        made.append((f"{path}/{name}", f"/etc/{name}"))
+    return tuple(made)
+
+
+def write(path: str, text: str) -> None:
+    """Write a file in its place: one that is mounted in a container changes there too."""
+    with open(path, "w") as file:
+        file.write(text)
