@@ -88,3 +88,12 @@ def write_atomically(path: str, data: bytes, mode: int = 0o600) -> None:
         raise
     os.close(fd)
     os.rename(temporary, path)
+
+
+def lock(path: str) -> int:
+    """Wait until nobody else holds the lock file; ours until the descriptor is closed, flock(2)."""
+    import fcntl
+
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
