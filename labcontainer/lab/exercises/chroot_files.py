@@ -140,7 +140,7 @@ EXERCISE = Exercise(
     hints=(
         "`ldd PROGRAM` prints one line for each file that the loader would open, and the loader.",
         'Run it: `subprocess.run(["ldd", program], capture_output=True, text=True).stdout`.',
-        "`re.findall(r'/\\S+', text)` takes every path out. Is there a smaller program, for the score?",
+        "`re.findall(r'/\\S+', text)` takes out the paths. Would a smaller program do?",
     ),
     wrong=(
         Wrong(ONLY_PROGRAM, "Its loader, the ELF interpreter, is not"),
