@@ -76,9 +76,13 @@ def _ls(_args: Namespace) -> int:
 
 
 def _rm(args: Namespace) -> int:
+    from labcontainer import errors
+    from labcontainer.engine import leftovers
     from labcontainer.image import roots
 
     for name in args.names:
+        if leftovers.in_use(roots.path_of(name)):
+            raise errors.StateError(f"root file system {name} is used by a running container")
         roots.remove(name)
         print(name)
     return 0

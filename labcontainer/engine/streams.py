@@ -126,10 +126,10 @@ class Relay:
                     on_signal(number)
             for target in writable:
                 self._flush(target)
-            ready = [fd for fd in readable if fd in self._pairs]
-            for source in ready:
-                self._copy(source)
-            if not (alive or ready or self._pending):
+            for source in readable:
+                if source in self._pairs:
+                    self._copy(source)
+            if not (alive or readable or writable or self._pending):
                 return  # a process outside the container keeps an output open: no end will come
             if ended in readable:
                 alive = False
