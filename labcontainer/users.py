@@ -156,7 +156,7 @@ def plan(uid_maps: Sequence[IdMap], gid_maps: Sequence[IdMap]) -> tuple[Step, ..
                 "else dropping a group could open a file: CVE-2014-8989",
             )
         )
-    for kind, maps, own in (("uid", uid_maps, os.geteuid()), ("gid", gid_maps, os.getegid())):
+    for kind, maps, own in (("gid", gid_maps, os.getegid()), ("uid", uid_maps, os.geteuid())):
         lines = "; ".join(str(one) for one in maps)
         if direct:
             steps.append(Step(f"write '{lines}' to {kind}_map", "the writer has CAP_SETUID"))

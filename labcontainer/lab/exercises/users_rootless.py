@@ -88,7 +88,7 @@ def _check(trial: Trial) -> Outcome:
                 expected="0:0 inside",
                 observed=f"{ids[0]}:{ids[1]}",
                 where="the maps",
-                hint="Both maps, as in `users.map`; 65534 means that a map is missing.",
+                hint="Both maps, as in `users.be_root`; 65534 means that a map is missing.",
             )
         points = [mount.point for mount in process.mounts()]
         if not os.path.exists(process.inside("flag")) or len(points) > 1 or _chrooted(process.pid):

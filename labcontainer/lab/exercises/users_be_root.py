@@ -1,4 +1,4 @@
-"""users.map: become root of a new user namespace by writing its id maps."""
+"""users.be_root: become root of a new user namespace by writing its id maps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from labcontainer.kernel import files, syscalls
 from labcontainer.kernel.flags import CLONE
 
 
-def map() -> None:
+def be_root() -> None:
     """An ordinary user becomes 0:0 inside a new user namespace; outside nothing changes."""
     uid, gid = os.getuid(), os.getgid()
     syscalls.unshare(CLONE.NEWUSER)
@@ -30,7 +30,7 @@ from labcontainer.kernel import files, syscalls
 from labcontainer.kernel.flags import CLONE
 
 
-def map() -> None:
+def be_root() -> None:
     """An ordinary user becomes 0:0 inside a new user namespace; outside nothing changes."""
     uid, gid = os.getuid(), os.getgid()
     syscalls.unshare(CLONE.NEWUSER)
@@ -79,7 +79,7 @@ NO_DENY_HINT = "A group may be mapped only after `deny` went to /proc/self/setgr
 
 def _check(trial: Trial) -> Outcome:
     outside = _outside(trial)
-    with trial.hold("map", as_user=True) as process:
+    with trial.hold("be_root", as_user=True) as process:
         inside = [process.ask(f"__import__('os').get{kind}()") for kind in ("uid", "gid")]
         if inside != [0, 0]:
             kind = "user" if inside[0] else "group"
@@ -117,14 +117,14 @@ def _check(trial: Trial) -> Outcome:
 
 def _outside(trial: Trial) -> tuple[int, int]:
     """Who the ordinary user is, seen from the check."""
-    plain = Trial(trial.exercise, "def map(): pass", "", trial.room, trial.group)
-    with plain.hold("map", as_user=True) as process:
+    plain = Trial(trial.exercise, "def be_root(): pass", "", trial.room, trial.group)
+    with plain.hold("be_root", as_user=True) as process:
         about = os.stat(f"/proc/{process.pid}")
     return about.st_uid, about.st_gid
 
 
 EXERCISE = Exercise(
-    id="users.map",
+    id="users.be_root",
     notebook="04_users",
     title="Become root in a namespace of your own",
     hole=HOLE,
