@@ -265,7 +265,7 @@ def docker_drops_forwarding(world: World, ledger: Ledger, chain: str) -> None:
     assert world.host.run("iptables-nft", "-S") == before
 
 
-@pytest.mark.requires("nftables")
+@pytest.mark.requires("nft")
 @pytest.mark.parametrize("chain", ["FORWARD", "DOCKER-USER"])
 def test_a_forward_policy_of_drop_as_dockers_is_passed_and_left_as_it_was(
     ledger: Ledger, chain: str
