@@ -20,8 +20,8 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from labcontainer.kernel import files, syscalls
-from labcontainer.kernel.flags import AT, CLONE, FSCONFIG, MOUNT_ATTR, MS, PR, SECCOMP
+from labcontainer.kernel import classic_bpf, files, syscalls
+from labcontainer.kernel.flags import AT, CLONE, FSCONFIG, MOUNT_ATTR, MS, PR
 from labcontainer.lab import sandbox
 
 UML_FIX = "the lab's user-mode kernel does it: apt install user-mode-linux"
@@ -313,15 +313,9 @@ def _has(call: Callable[[], object], name: str, since: str) -> None:
 
 def seccomp() -> None:
     """A filter that lets all through, installed without privileges."""
-    import ctypes
-
-    class Program(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
-
     allow = (0x06).to_bytes(2, "little") + bytes(2) + (0x7FFF0000).to_bytes(4, "little")
     syscalls.prctl(PR.SET_NO_NEW_PRIVS, 1)
-    program = Program(1, allow)
-    syscalls.seccomp(SECCOMP.SET_MODE_FILTER, 0, ctypes.addressof(program))
+    classic_bpf.install(allow)
 
 
 def landlock() -> str:
