@@ -30,7 +30,7 @@ class FileLock:
         self._fd = -1
 
     def __enter__(self) -> Self:
-        self._fd = files.lock(self._path)
+        self._fd = files.lock_file(self._path)
         return self
 
     def __exit__(

@@ -90,10 +90,15 @@ def write_atomically(path: str, data: bytes, mode: int = 0o600) -> None:
     os.rename(temporary, path)
 
 
-def lock(path: str) -> int:
-    """Wait until nobody else holds the lock file; ours until the descriptor is closed, flock(2)."""
+def lock(fd: int) -> None:
+    """Wait for the only right to what the descriptor stands for; given back when it is closed."""
     import fcntl
 
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(fd, fcntl.LOCK_EX)
+
+
+def lock_file(path: str) -> int:
+    """The lock of a file of that name, made if need be; ours until the descriptor is closed."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock(fd)
     return fd

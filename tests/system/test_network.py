@@ -21,7 +21,7 @@ from labcontainer.network import Bridge, Endpoint
 from tests.system import net_world
 from tests.system.net_world import HOST, HOST6, OUTSIDE, OUTSIDE6, Place, World
 
-pytestmark = pytest.mark.requires("root")
+pytestmark = pytest.mark.requires("root", "bridge", "ip", "busybox")
 BRIDGE_NF = "/proc/sys/net/bridge/bridge-nf-call-iptables"
 
 
@@ -302,7 +302,7 @@ def the_old_tables(world: World, ledger: Ledger) -> None:
     assert world.state() == before
 
 
-@pytest.mark.requires("iptables")
+@pytest.mark.requires("iptables-legacy")
 def test_a_kernel_that_speaks_only_iptables(ledger: Ledger) -> None:
     net_world.run(the_old_tables, ledger)
 
