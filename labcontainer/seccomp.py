@@ -88,6 +88,7 @@ def answers(profile: Profile, architecture: str, table: Mapping[str, int]) -> di
     A rule without conditions outweighs those with; of several that fit, the first counts. A rule
     that asks for the default action says nothing: so it is with libseccomp.
     """
+    bits = ARCHITECTURES[architecture].bits
     rules: list[Rule] = []
     for rule in profile.rules:
         rules.append(rule)
@@ -97,6 +98,9 @@ def answers(profile: Profile, architecture: str, table: Mapping[str, int]) -> di
     for rule in rules:
         if rule.action == profile.default:
             continue
+        conditions = rule.conditions
+        if bits == 32:
+            conditions = tuple(condition.cut(bits) for condition in conditions)
         for name in rule.names:
             number = table.get(name)
             if number is None:
@@ -105,7 +109,7 @@ def answers(profile: Profile, architecture: str, table: Mapping[str, int]) -> di
             if isinstance(before, int):
                 continue
             if rule.conditions:
-                found[number] = (*before, (rule.conditions, rule.action))
+                found[number] = (*before, (conditions, rule.action))
             else:
                 found[number] = rule.action
     return found
@@ -162,11 +166,10 @@ def _fold(rules: tuple[tuple[Conditions, int], ...]) -> list[tuple[Conditions, i
     return folded
 
 
-def compare(code: Assembler, condition: Compare, bits: int, yes: int, no: int) -> int:
+def compare(code: Assembler, condition: Compare, yes: int, no: int) -> int:
     """Instructions for one condition on a 64-bit argument, which the machine sees as two words.
 
-    On a 32-bit architecture the high word is always 0 and isn't looked at; a constant such as -1
-    is cut to 32 bits, as libseccomp does.
+    On a 32-bit architecture the high word doesn't count and isn't looked at.
     """
     high, low = classic_bpf.argument(condition.index)
     operator, value = condition.operator, condition.values[0]
@@ -176,7 +179,7 @@ def compare(code: Assembler, condition: Compare, bits: int, yes: int, no: int) -
     if operator in (">", ">="):
         place = code.jump(JGT if operator == ">" else JGE, value & LOW, yes, no)
         place = code.load(low, place)
-        if bits == 32:
+        if condition.bits == 32:
             return place
         decided = code.jump(JEQ, value >> 32, place, no)
         return code.load(high, code.jump(JGT, value >> 32, yes, decided))
@@ -185,12 +188,12 @@ def compare(code: Assembler, condition: Compare, bits: int, yes: int, no: int) -
     for each in reversed(wanted):
         place = code.jump(JEQ, each & LOW, yes, place)
     place = code.load(low, place, mask & LOW)
-    if bits == 32 or mask >> 32 == wanted[0] >> 32 == 0:
+    if condition.bits == 32 or mask >> 32 == wanted[0] >> 32 == 0:
         return place
     return code.load(high, code.jump(JEQ, wanted[0] >> 32, place, no), mask >> 32)
 
 
-def _leaf(code: Assembler, answer: Answer, default: int, bits: int) -> int:
+def _leaf(code: Assembler, answer: Answer, default: int) -> int:
     """The place that gives an answer."""
     if isinstance(answer, int):
         return code.ret(answer)
@@ -198,17 +201,17 @@ def _leaf(code: Assembler, answer: Answer, default: int, bits: int) -> int:
     for conditions, action in reversed(_fold(answer)):
         otherwise, place = place, code.ret(action)
         for condition in reversed(conditions):
-            place = compare(code, condition, bits, place, otherwise)
+            place = compare(code, condition, place, otherwise)
     return place
 
 
-def _tree(code: Assembler, parts: list[tuple[int, Answer]], default: int, bits: int) -> int:
+def _tree(code: Assembler, parts: list[tuple[int, Answer]], default: int) -> int:
     """Find the range of a number by halving: the depth is the logarithm of their count."""
     if len(parts) == 1:
-        return _leaf(code, parts[0][1], default, bits)
+        return _leaf(code, parts[0][1], default)
     middle = len(parts) // 2
-    above = _tree(code, parts[middle:], default, bits)
-    below = _tree(code, parts[:middle], default, bits)
+    above = _tree(code, parts[middle:], default)
+    below = _tree(code, parts[:middle], default)
     return code.jump(JGE, parts[middle][0], above, below)
 
 
@@ -238,10 +241,9 @@ def compile(profile: Mapping[str, Any] | Profile, machine: str = "") -> Program:
     for name in reversed(checked.architectures):
         if name not in ARCHITECTURES or name == "SCMP_ARCH_X32":
             continue
-        architecture = ARCHITECTURES[name]
-        tree = _tree(code, _parts(checked, name), checked.default, architecture.bits)
+        tree = _tree(code, _parts(checked, name), checked.default)
         tree = code.load(classic_bpf.NUMBER, tree)
-        place = code.jump(JEQ, architecture.audit, tree, place)
+        place = code.jump(JEQ, ARCHITECTURES[name].audit, tree, place)
     code.load(classic_bpf.ARCH, place)
     instructions = code.program()
     if len(instructions) > classic_bpf.LONGEST:

@@ -65,7 +65,7 @@ ARCHITECTURES = {
     "SCMP_ARCH_X86_64": Architecture("x86_64", 0xC000003E),
     "SCMP_ARCH_X86": Architecture("i386", 0x40000003, 32),
     # x32 says it is x86_64, and sets bit 30 of the number.
-    "SCMP_ARCH_X32": Architecture("x32", 0xC000003E),
+    "SCMP_ARCH_X32": Architecture("x32", 0xC000003E, 32),
     "SCMP_ARCH_AARCH64": Architecture("aarch64", 0xC00000B7),
 }
 NATIVE = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
@@ -81,6 +81,13 @@ class Compare(Record):
     operator: str
     values: tuple[int, ...]
     two: int = 0
+    bits: int = 64  # how much of the argument counts
+
+    def cut(self, bits: int) -> Compare:
+        """The same for a 32-bit architecture: a constant such as -1 is cut there, as elsewhere."""
+        ones = (1 << bits) - 1
+        values = tuple(value & ones for value in self.values)
+        return self.replace(values=values, two=self.two & ones, bits=bits)
 
     def __str__(self) -> str:
         if self.operator == "&":
