@@ -216,6 +216,7 @@ def _why(code: int) -> str:
         errno.ENODEV: "the kernel has no overlayfs",
         errno.EINVAL: "the file system of the directory can't be an upper layer",
         errno.EACCES: "the directory can't be written",
+        errno.EIO: "its file system can't hold overlayfs's marks (user.* attributes)",
     }.get(code, os.strerror(code))
 
 
@@ -251,6 +252,7 @@ def _try_here(place: str, in_user_namespace: bool) -> int:
         syscalls.mount(None, "/", None, MS.PRIVATE | MS.REC)
         for name in ("lower", "upper", "work", "merged"):
             os.mkdir(f"{place}/{name}")
+        os.mkdir(f"{place}/lower/folder")
         with open(f"{place}/lower/file", "w") as file:
             file.write("lower")
         spec = Overlay(
@@ -263,7 +265,11 @@ def _try_here(place: str, in_user_namespace: bool) -> int:
         with open(f"{place}/merged/file", "a") as file:
             file.write(" and upper")
         os.unlink(f"{place}/merged/file")
-        unmount(f"{place}/merged")
+        # A directory made again is marked opaque; EIO where the upper has no room for the mark,
+        # such as a tmpfs before Linux 6.6 in a user namespace.
+        os.rmdir(f"{place}/merged/folder")
+        os.mkdir(f"{place}/merged/folder")
+        syscalls.umount2(f"{place}/merged", 0)  # not lazily: the files are removed next
         for root, folders, _ in os.walk(f"{place}/work"):
             for folder in folders:
                 os.chmod(f"{root}/{folder}", 0o700)  # overlayfs leaves work/work with mode 000
