@@ -67,9 +67,9 @@ def plan(pid: int, ports: Sequence[Port] = (), tool: str = "") -> UserNetwork:
         words += ["--enable-seccomp", "--ready-fd={ready}", "--exit-fd={end}"]
         if ports:
             words.append("--api-socket={ready}.sock")
-        argv = (tool, *words, str(pid), "tap0")
+        argv = (tool, *words, str(pid), "eth0")
         return UserNetwork(tool, argv, SLIRP_RESOLVER, tuple(ports))
-    words = ["--config-net", "--quiet", "--foreground", "--pid", "{ready}"]
+    words = ["--config-net", "--ns-ifname", "eth0", "--quiet", "--foreground", "--pid", "{ready}"]
     words += ["--no-map-gw", "--dns-forward", PASTA_RESOLVER, "-T", "none", "-U", "none"]
     for option, protocol in (("-t", "tcp"), ("-u", "udp")):
         wanted = [_pasta_port(port) for port in ports if port.protocol == protocol] or ["none"]
@@ -79,7 +79,7 @@ def plan(pid: int, ports: Sequence[Port] = (), tool: str = "") -> UserNetwork:
 
 def _pasta_port(port: Port) -> str:
     where = f"{port.host_ip}/" if port.host_ip else ""
-    return f"{where}{port.host_port}:{port.container_port}"
+    return f"{where}{port.host_port or port.container_port}:{port.container_port}"
 
 
 class Running:
@@ -124,6 +124,7 @@ def start(network: UserNetwork) -> Running:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         pass_fds=(ready, end_read),
+        start_new_session=True,  # a Ctrl-C at the terminal is for the container
     )
     os.close(ready)
     os.close(end_read)
@@ -141,9 +142,9 @@ def start(network: UserNetwork) -> Running:
         process.kill()
         said = process.stderr.read().decode(errors="replace") if process.stderr else ""
         running.close()
-        lines = [line for line in said.splitlines() if "syslog" not in line] or [str(error)]
-        name = os.path.basename(network.tool)
-        raise LabError(f"{name} gave no network: {lines[-1]}") from None
+        lines = [line for line in said.splitlines() if "syslog" not in line and "api_" not in line]
+        why = str(error) if str(error).startswith("cannot publish") else (lines or [error])[-1]
+        raise LabError(f"{os.path.basename(network.tool)} gave no network: {why}") from None
     finally:
         os.close(ready_read)
     return running
@@ -179,7 +180,7 @@ def _add_port(path: str, port: Port) -> None:
     arguments = {
         "proto": port.protocol,
         "host_addr": port.host_ip or "0.0.0.0",
-        "host_port": port.host_port,
+        "host_port": port.host_port or port.container_port,
         "guest_addr": SLIRP_ADDRESS,
         "guest_port": port.container_port,
     }
