@@ -143,7 +143,7 @@ def start(network: UserNetwork) -> Running:
         said = process.stderr.read().decode(errors="replace") if process.stderr else ""
         running.close()
         lines = [line for line in said.splitlines() if "syslog" not in line and "api_" not in line]
-        why = str(error) if str(error).startswith("cannot publish") else (lines or [error])[-1]
+        why = str(error) if str(error).startswith("cannot publish") else (lines or [str(error)])[-1]
         raise LabError(f"{os.path.basename(network.tool)} gave no network: {why}") from None
     finally:
         os.close(ready_read)
