@@ -1,0 +1,242 @@
+"""dockerd runs containers with our runtime; the docker command says what it sees."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engines.world import World, wait_for
+
+pytestmark = pytest.mark.requires("root", "dockerd", "docker", "busybox")
+
+
+class Docker:
+    """A dockerd of our own, and the docker command for it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.socket = f"unix://{world.place}/docker.sock"
+        config = world.place / "daemon.json"
+        runtimes = {"lab": {"path": str(world.runtime)}}
+        config.write_text(json.dumps({"runtimes": runtimes, "default-runtime": "lab"}))
+        self.daemon = world.start(
+            "dockerd",
+            f"--config-file={config}",
+            f"--host={self.socket}",
+            f"--data-root={world.place}/data",
+            f"--exec-root={world.place}/exec",
+            f"--pidfile={world.place}/pid",
+            f"--cgroup-parent=/{world.cgroup}",
+            "--bip=10.213.7.1/24",
+            log=world.place / "log",
+        )
+        wait_for(lambda: self.call("version").returncode == 0, 40)
+
+    def call(
+        self, *words: str, stdin: str | bytes | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return self.world.call("docker", f"--host={self.socket}", *words, stdin=stdin)
+
+    def __call__(self, *words: str, stdin: str | bytes | None = None) -> str:
+        done = self.call(*words, stdin=stdin)
+        assert done.returncode == 0, f"docker {words}: {done.returncode}: {done.stderr}"
+        return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def docker(rootfs: Path) -> Iterator[Docker]:
+    world = World(Path(tempfile.mkdtemp(prefix="lc-docker-")))
+    engine: Docker | None = None
+    try:
+        engine = Docker(world)
+        tar = subprocess.run(["tar", "-C", rootfs, "-c", "."], capture_output=True, check=True)
+        engine("import", "-", "box", stdin=tar.stdout)
+        yield engine
+        names = engine("ps", "--all", "--quiet").split()
+        if names:
+            engine("rm", "--force", *names)
+    finally:
+        world.close([engine.daemon] if engine else [])
+
+
+@pytest.fixture
+def name(docker: Docker) -> Iterator[str]:
+    chosen = f"c{time.monotonic_ns()}"
+    yield chosen
+    docker.call("rm", "--force", chosen)
+
+
+@pytest.fixture
+def sleeper(docker: Docker, name: str) -> str:
+    docker("run", "--detach", "--name", name, "box", "sleep", "1000")
+    return name
+
+
+def test_it_is_our_runtime(docker: Docker) -> None:
+    assert docker("info", "--format", "{{.DefaultRuntime}}") == "lab"
+
+
+def test_run_passes_output_input_and_status_on(docker: Docker) -> None:
+    run = ("run", "--rm", "--interactive", "--network=none", "box")
+    done = docker.call(*run, "sh", "-c", "cat; echo err >&2; exit 7", stdin="in")
+    assert (done.stdout, done.stderr, done.returncode) == ("in", "err\n", 7)
+
+
+@pytest.mark.parametrize(
+    ("program", "status"), [("/no/such", 127), ("nosuch", 127), ("/etc/passwd", 126), ("/etc", 126)]
+)
+def test_a_program_that_cannot_run(docker: Docker, program: str, status: int) -> None:
+    done = docker.call("run", "--rm", "box", program)
+    assert done.returncode == status, done.stderr
+
+
+def test_the_bridge_network(docker: Docker) -> None:
+    out = docker("run", "--rm", "box", "sh", "-c", "ip -4 -o address show eth0; ip route")
+    assert "10.213.7." in out and "default via 10.213.7.1" in out
+
+
+def test_two_containers_reach_each_other(docker: Docker, sleeper: str) -> None:
+    address = docker(
+        "inspect", "--format", "{{.NetworkSettings.Networks.bridge.IPAddress}}", sleeper
+    )
+    assert "1 packets received" in docker("run", "--rm", "box", "ping", "-c", "1", address)
+
+
+@pytest.mark.parametrize(
+    ("options", "script", "expected"),
+    [
+        (("--user=1000:1000",), "id -u; id -g", "1000\n1000"),
+        (("--workdir=/made", "--env=A=b"), "pwd; echo $A", "/made\nb"),
+        (("--read-only",), "touch /x 2>/dev/null || echo ro", "ro"),
+        (("--read-only", "--tmpfs=/tmp"), "touch /tmp/x && echo rw", "rw"),
+        (("--privileged",), "mount -t tmpfs x /work && echo mounted", "mounted"),
+        (("--hostname=lab",), "hostname", "lab"),
+        (("--cap-drop=ALL",), "grep CapEff /proc/self/status", "CapEff:\t0000000000000000"),
+        ((), "grep CapEff /proc/self/status", "CapEff:\t00000000a80425fb"),
+        ((), "grep Seccomp: /proc/self/status", "Seccomp:\t2"),
+        (
+            ("--security-opt=no-new-privileges",),
+            "grep NoNewPrivs /proc/self/status",
+            "NoNewPrivs:\t1",
+        ),
+        (("--security-opt=seccomp=unconfined",), "grep Seccomp: /proc/self/status", "Seccomp:\t0"),
+        (("--ulimit=nofile=100:200",), "ulimit -n; ulimit -Hn", "100\n200"),
+        (("--shm-size=8m",), "mount | grep -o '/dev/shm .*size=8192k'", "/dev/shm type tmpfs"),
+        (("--init",), "head -c 40 /proc/1/cmdline | tr '\\0' ' '", "/sbin/docker-init -- sh -c"),
+    ],
+)
+def test_run(docker: Docker, options: tuple[str, ...], script: str, expected: str) -> None:
+    assert docker("run", "--rm", *options, "box", "sh", "-c", script).startswith(expected)
+
+
+def test_pid_host(docker: Docker) -> None:
+    assert "dockerd" in docker("run", "--rm", "--pid=host", "box", "ps")
+
+
+def test_shared_namespaces(docker: Docker, sleeper: str) -> None:
+    options = (f"--pid=container:{sleeper}", f"--network=container:{sleeper}")
+    assert "sleep 1000" in docker("run", "--rm", *options, "box", "ps")
+
+
+def test_volumes(docker: Docker, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("outside")
+    options = (f"--volume={tmp_path}:/v:ro", "--volume=named:/w")
+    script = "cat /v/file; touch /v/x; touch /w/x && echo kept"
+    done = docker.call("run", "--rm", *options, "box", "sh", "-c", script)
+    assert done.stdout == "outsidekept\n" and "Read-only file system" in done.stderr
+
+
+def test_limits_stand_and_are_updated(docker: Docker, name: str) -> None:
+    options = ("--memory=64m", "--cpus=0.5", "--pids-limit=30")
+    docker("run", "--detach", "--name", name, *options, "box", "sleep", "1000")
+    full = docker("inspect", "--format", "{{.Id}}", name)
+    memory, pids = (
+        Path("/sys/fs/cgroup", kind, docker.world.cgroup, full) for kind in ("memory", "pids")
+    )
+    assert (memory / "memory.limit_in_bytes").read_text() == f"{64 << 20}\n"
+    assert (pids / "pids.max").read_text() == "30\n"
+    docker("update", "--memory=80m", "--memory-swap=160m", name)
+    assert (memory / "memory.limit_in_bytes").read_text() == f"{80 << 20}\n"
+
+
+def test_out_of_memory_is_told(docker: Docker, name: str) -> None:
+    options = ("--memory=16m", "--memory-swap=16m")
+    done = docker.call("run", "--name", name, *options, "box", "tail", "/dev/zero")
+    assert done.returncode == 137
+    wait_for(lambda: docker("inspect", "--format", "{{.State.OOMKilled}}", name) == "true")
+
+
+def test_exec(docker: Docker, sleeper: str) -> None:
+    done = docker.call("exec", "-i", sleeper, "sh", "-c", "cat; exit 3", stdin="to exec")
+    assert (done.stdout, done.returncode) == ("to exec", 3)
+    assert docker("exec", "--user=1000", "--workdir=/tmp", sleeper, "pwd") == "/tmp"
+
+
+@pytest.mark.parametrize("program", ["nosuch", "/etc/passwd"])
+def test_exec_of_what_cannot_run(docker: Docker, sleeper: str, program: str) -> None:
+    # This dockerd (20.10) says 126 to both, later ones 127 to the first.
+    assert docker.call("exec", sleeper, program).returncode in (126, 127)
+
+
+def test_terminals(docker: Docker, sleeper: str) -> None:
+    script = ("script", "-qec")
+    docker_words = f"docker --host={docker.socket}"
+    done = docker.world.call(*script, f"{docker_words} exec -it {sleeper} tty", "/dev/null")
+    assert "/dev/pts/" in done.stdout, done.stderr
+    done = docker.world.call(
+        *script, f"{docker_words} run --rm -it box sh -c 'tty; exit 4'", "/dev/null"
+    )
+    assert "/dev/pts/0" in done.stdout and done.returncode == 4, done.stderr
+
+
+def test_logs_and_wait(docker: Docker, name: str) -> None:
+    docker("run", "--detach", "--name", name, "box", "sh", "-c", "echo out; echo err >&2; exit 4")
+    assert docker("wait", name) == "4"
+    done = docker.call("logs", name)
+    assert (done.stdout, done.stderr) == ("out\n", "err\n")
+
+
+def test_stop_start_kill_and_restart(docker: Docker, name: str) -> None:
+    trap = "trap 'exit 5' TERM; while :; do sleep 0.1; done"
+    docker("run", "--detach", "--name", name, "box", "sh", "-c", trap)
+    docker("stop", "--time=5", name)
+    assert docker("inspect", "--format", "{{.State.ExitCode}}", name) == "5"
+    docker("start", name)
+    docker("kill", name)
+    assert docker("wait", name) == "137"
+    docker("restart", name)
+    assert docker("inspect", "--format", "{{.State.Running}}", name) == "true"
+
+
+def test_pause_and_unpause(docker: Docker, sleeper: str) -> None:
+    docker("pause", sleeper)
+    assert docker("inspect", "--format", "{{.State.Status}}", sleeper) == "paused"
+    docker("unpause", sleeper)
+    assert docker("exec", sleeper, "echo", "awake") == "awake"
+
+
+def test_top_and_stats(docker: Docker, sleeper: str) -> None:
+    assert "sleep 1000" in docker("top", sleeper)
+    stats = docker("stats", "--no-stream", "--format", "{{.PIDs}} {{.MemUsage}}", sleeper)
+    assert stats.startswith("1 ")
+
+
+def test_copy(docker: Docker, sleeper: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("copied")
+    docker("cp", str(tmp_path / "file"), f"{sleeper}:/tmp/file")
+    assert docker("exec", sleeper, "cat", "/tmp/file") == "copied"
+
+
+def test_remove_of_a_running_one(docker: Docker, sleeper: str) -> None:
+    docker("rm", "--force", sleeper)
+    assert docker.call("inspect", sleeper).returncode != 0
+
+
+def test_namespaces_of_the_host(docker: Docker) -> None:
+    assert docker("run", "--rm", "--ipc=host", "--uts=host", "box", "echo", "shared") == "shared"
