@@ -171,7 +171,11 @@ def delete(table: str) -> None:
     if _state.get("language") == "iptables" or _iptables_tables("ip"):
         _delete_iptables(table)
     if _state.get("language") != "iptables":
-        replace(table, ())
+        try:
+            replace(table, ())
+        except OSError as error:
+            if error.errno not in (93, 95):  # EPROTONOSUPPORT, EOPNOTSUPP: no such tables at all
+                raise
 
 
 def listing(table: str) -> str:
@@ -184,7 +188,7 @@ def listing(table: str) -> str:
         try:
             text += nft(f"list table {family} {table}\n")
         except OSError as error:
-            if error.errno != 2:
+            if error.errno not in (2, 93, 95):
                 raise
     return text
 
@@ -251,7 +255,8 @@ def _nft_by_library(library: Any, text: str) -> str:
 def _refused(tool: str, said: str) -> OSError:
     """An error with the number that the tool's words stand for."""
     lines = [line for line in said.splitlines() if line.strip(" ^~")] or ["no reason given"]
-    code = next((n for n in (2, 1, 17, 16, 95, 93, 22) if os.strerror(n) in said), 22)
+    places = {said.find(os.strerror(n)): n for n in (1, 2, 16, 17, 22, 93, 95)}
+    code = min((at, n) for at, n in [*places.items(), (len(said), 22)] if at >= 0)[1]
     return OSError(
         code, os.strerror(code), f"{tool}: " + " | ".join(line.strip() for line in lines[:2])
     )
