@@ -34,10 +34,11 @@ $(BIN)/python:
 	@.ci/check-python "$(PYTHON)"
 	@"$(PYTHON)" -m venv $(VENV)
 
-$(VENV)/.lab: pyproject.toml requirements.txt | $(BIN)/python
+$(VENV)/.lab: pyproject.toml requirements.txt binder/overrides.json | $(BIN)/python
 	@echo "Installing the lab into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
 	@$(BIN)/python -m compileall -q $(VENV)/lib || true
+	@install -D -m 644 binder/overrides.json $(VENV)/share/jupyter/lab/settings/overrides.json
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.lab tests/requirements.txt
