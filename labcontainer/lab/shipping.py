@@ -7,6 +7,7 @@ the function goes, with an import or the text of everything global that its code
 from __future__ import annotations
 
 import builtins
+import enum
 import importlib
 import inspect
 import sys
@@ -52,7 +53,18 @@ def _add(name: str, value: Any, parts: dict[str, str]) -> None:
 def _add_constant(name: str, value: Any, parts: dict[str, str]) -> None:
     if isinstance(value, Record):
         _add(type(value).__name__, type(value), parts)
-    parts[name] = f"{name} = {value!r}\n"
+    parts[name] = f"{name} = {_plain(value)!r}\n"
+
+
+def _plain(value: Any) -> Any:
+    """A constant whose repr is Python: a signal's would be `<Signals.SIGTERM: 15>`."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return type(value)(_plain(each) for each in value)
+    return value
 
 
 def _add_source(name: str, value: Any, parts: dict[str, str]) -> None:
@@ -100,7 +112,8 @@ def _mentioned(value: Any) -> dict[str, Any]:
 def _codes(value: Any) -> list[tuple[types.CodeType, dict[str, Any]]]:
     if inspect.isfunction(value):
         return [(value.__code__, value.__globals__)]
-    methods = [inspect.unwrap(getattr(member, "__func__", member)) for member in vars(value).values()]
+    members = vars(value).values()
+    methods = [inspect.unwrap(getattr(member, "__func__", member)) for member in members]
     return [(m.__code__, m.__globals__) for m in methods if inspect.isfunction(m)]
 
 
@@ -110,7 +123,7 @@ def _annotated(value: Any) -> dict[str, Any]:
     if space is None:
         return {base.__name__: base for base in value.__bases__ if base is not object}
     words = [getattr(note, "__name__", None) for note in value.__annotations__.values()]
-    return {word: space[word] for word in words if word in space}
+    return {word: space[word] for word in words if word is not None and word in space}
 
 
 def _all_names(code: types.CodeType) -> set[str]:
