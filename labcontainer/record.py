@@ -1,4 +1,4 @@
-"""Frozen records, as `@dataclass(frozen=True)` makes them, without the 14 ms that importing it costs.
+"""Frozen records, as `@dataclass(frozen=True)` makes them, without the 14 ms of importing it.
 
 The command line that engines call (`labcontainer-oci`) starts anew for every step of a
 container's life, so what it imports is part of every container's start-up time.
@@ -62,7 +62,7 @@ class Record:
         return type(self)(**{**self.as_dict(), **changes})
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self.as_tuple() == other.as_tuple()  # type: ignore[attr-defined]
+        return type(other) is type(self) and self.as_tuple() == other.as_tuple()
 
     def __hash__(self) -> int:
         return hash((type(self), self.as_tuple()))

@@ -27,7 +27,7 @@ def pytest(*paths: str) -> tuple[str, ...]:
 STEPS: dict[str, tuple[str, ...]] = {
     "lint": ("ruff", "check", "--quiet", "."),
     "types": ("mypy", "--no-error-summary"),
-    "contract": ("lint-imports", "--no-cache"),
+    "contract": ("lint-imports", "--no-cache", "--no-logo"),
     "unit": pytest("tests/unit"),
     "architecture": pytest("tests/architecture"),
     "system": pytest("tests/system"),

@@ -111,7 +111,7 @@ class MNT(Flags):
     NOFOLLOW = 8
 
 
-class MOUNT_ATTR(Flags):  # noqa: N801  (the header's own name)
+class MOUNT_ATTR(Flags):
     """mount_setattr(2), fsmount(2)."""
 
     RDONLY = 0x1
@@ -127,14 +127,14 @@ class MOUNT_ATTR(Flags):  # noqa: N801  (the header's own name)
     NOSYMFOLLOW = 0x200000
 
 
-class OPEN_TREE(Flags):  # noqa: N801
+class OPEN_TREE(Flags):
     """open_tree(2)."""
 
     CLONE = 1
     CLOEXEC = 0o2000000
 
 
-class MOVE_MOUNT(Flags):  # noqa: N801
+class MOVE_MOUNT(Flags):
     """move_mount(2)."""
 
     F_SYMLINKS = 0x1
@@ -204,7 +204,7 @@ class PR(Flags):
     CAP_AMBIENT = 47
 
 
-class PR_CAP_AMBIENT(Flags):  # noqa: N801
+class PR_CAP_AMBIENT(Flags):
     """prctl(2), the second argument of PR_CAP_AMBIENT."""
 
     IS_SET = 1
@@ -222,7 +222,7 @@ class SECCOMP(Flags):
     GET_NOTIF_SIZES = 3
 
 
-class SECCOMP_FILTER_FLAG(Flags):  # noqa: N801
+class SECCOMP_FILTER_FLAG(Flags):
     """seccomp(2), flags of SET_MODE_FILTER."""
 
     TSYNC = 1
@@ -233,7 +233,7 @@ class SECCOMP_FILTER_FLAG(Flags):  # noqa: N801
     WAIT_KILLABLE_RECV = 32
 
 
-class CLOSE_RANGE(Flags):  # noqa: N801
+class CLOSE_RANGE(Flags):
     """close_range(2)."""
 
     UNSHARE = 2
@@ -249,7 +249,7 @@ class MFD(Flags):
     EXEC = 16
 
 
-class F_SEAL(Flags):  # noqa: N801
+class F_SEAL(Flags):
     """fcntl(2), F_ADD_SEALS."""
 
     SEAL = 1

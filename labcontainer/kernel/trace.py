@@ -29,7 +29,7 @@ class Recorder:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def __call__(self, name: str, shown: str, result: int | OSError) -> None:
+    def __call__(self, _name: str, shown: str, result: int | OSError) -> None:
         outcome = f"-1 {result.strerror}" if isinstance(result, OSError) else str(result)
         self.lines.append(f"{shown} = {outcome}")
 

@@ -130,6 +130,12 @@ def execute(path: Path) -> float:
     return taken
 
 
+def _is_more(output: Any, last: Any) -> bool:
+    """Whether an output goes on with the stream of the one before it."""
+    streams = output.output_type == last.output_type == "stream"
+    return bool(streams and output.name == last.name)
+
+
 def _tidy(notebook: Any) -> None:
     """Drop what differs from machine to machine and says nothing."""
     notebook.metadata.pop("widgets", None)
@@ -139,8 +145,7 @@ def _tidy(notebook: Any) -> None:
         merged: list[Any] = []
         for output in cell.get("outputs", []):
             last = merged[-1] if merged else None
-            both = last is not None and output.output_type == last.output_type == "stream"
-            if both and output.name == last.name:
+            if last and _is_more(output, last):
                 last.text += output.text  # how a stream is cut into messages is chance
             else:
                 merged.append(output)

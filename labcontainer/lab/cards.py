@@ -126,7 +126,7 @@ def real_thing(text: str, places: Sequence[tuple[str, str, str]]) -> None:
     show(Card(box("info", "The real thing", html), plain))
 
 
-def recap(title: str, points: Sequence[tuple[str, str]], next: str = "") -> None:  # noqa: A002
+def recap(title: str, points: Sequence[tuple[str, str]], next: str = "") -> None:
     """The recap card: (word, meaning) rows, and where to go on."""
     rows = [("word", "what it does"), *points]
     onward = f"<div>Next: {inline(next)}</div>" if next else ""

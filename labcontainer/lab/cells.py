@@ -8,7 +8,16 @@ from typing import Any
 
 from labcontainer.errors import LabError
 from labcontainer.lab import mine, progress, student
-from labcontainer.lab.cards import Card, box, code_block, inline, outcome, show, table_html, table_text
+from labcontainer.lab.cards import (
+    Card,
+    box,
+    code_block,
+    inline,
+    outcome,
+    show,
+    table_html,
+    table_text,
+)
 from labcontainer.lab.exercise import DONE, NOT_ATTEMPTED, Exercise, every, find
 from labcontainer.lab.trial import judge, look_first
 
@@ -53,7 +62,7 @@ def _bind(item: Exercise, state: str, code: str, space: dict[str, Any]) -> str:
         try:
             mine.run_definitions(code, f"<{item.id}>", space)
             return f"{names} {verb} your attempt."
-        except Exception:  # noqa: BLE001  (the card above has already said what is wrong)
+        except Exception:  # the card above has already said what is wrong
             pass
     found, whose = mine.own(item)
     space.update(found)

@@ -25,7 +25,6 @@ from labcontainer.kernel import files, syscalls
 from labcontainer.kernel.flags import CLONE, MS, PR
 from labcontainer.record import Record
 
-
 ORDINARY_USER = 1000
 OUTPUT_LIMIT = 256 * 1024
 FLAGS = {
@@ -271,7 +270,7 @@ def _run(job: Job, answers: int, asks: int) -> None:
             os._exit(0)
     except SystemExit as leaving:
         os._exit(leaving.code if isinstance(leaving.code, int) else 1 if leaving.code else 0)
-    except BaseException as error:  # noqa: BLE001  (whatever it is, it goes to the parent)
+    except BaseException as error:  # whatever it is, it goes to the parent
         _send(answers, describe(error, job.file))
         namespace = None
     if job.hold and namespace is not None:
@@ -405,7 +404,7 @@ def _answer(asks: int, answers: int, namespace: dict[str, Any]) -> None:
             line, _, buffer = buffer.partition(b"\n")
             try:
                 _send(answers, {"value": eval(json.loads(line), namespace)})
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 _send(answers, describe(error, "<ask>"))
 
 
@@ -426,4 +425,5 @@ def _plain(value: Any) -> Any:
 def as_job(fields: dict[str, Any]) -> Job:
     """A job from its JSON form."""
     tuples = ("args", "argv", "namespaces", "path")
-    return Job(**{name: tuple(v) if name in tuples else v for name, v in fields.items()})
+    values: dict[str, Any] = {n: tuple(v) if n in tuples else v for n, v in fields.items()}
+    return Job(**values)

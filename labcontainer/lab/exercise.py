@@ -25,7 +25,7 @@ ALIASES: dict[str, str] = {}
 
 
 class Outcome(Record):
-    """What a check found. `state` is one of the three answers, or NOT_CHECKED: it can't run here."""
+    """What a check found. `state` is an answer, or NOT_CHECKED: it can't run here."""
 
     state: str
     text: str = ""

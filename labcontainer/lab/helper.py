@@ -16,7 +16,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from labcontainer.errors import LabError, UsageError
@@ -131,7 +131,7 @@ def stable(text: str) -> str:
 
 
 def _job(
-    target: Target, args: tuple[Any, ...], namespaces: tuple[str, ...], as_user: bool
+    target: Target, args: tuple[Any, ...], namespaces: Sequence[str], as_user: bool
 ) -> dict[str, Any]:
     if isinstance(namespaces, str):
         raise UsageError('namespaces is a tuple of names, such as ("mnt", "pid")')

@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 from labcontainer.kernel import syscalls
+from labcontainer.kernel.flags import PR
 from labcontainer.lab import child, sandbox
 
 
@@ -86,7 +87,7 @@ def main() -> None:
     connection = socket.socket(fileno=fd)
     mode = sandbox.enter(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    syscalls.prctl(child.PR.SET_CHILD_SUBREAPER, 1)
+    syscalls.prctl(PR.SET_CHILD_SUBREAPER, 1)
     Helper(connection, mode).serve()
 
 

@@ -1,7 +1,8 @@
 """The doctor's probes: each does the thing, in a child process that ends right after.
 
-A probe returns nothing where the thing works (or a word about it), and raises `No(cause, fix)` or an
-OSError where it does not. It may leave namespaces, mount and lose rights: its process is its own.
+A probe returns nothing where the thing works (or a word about it), and raises `No(cause, fix)`
+or an OSError where it does not. It may leave namespaces, mount and lose rights: its process is its
+own.
 Started by `lab.doctor` as `python -m labcontainer.lab.probes NAME …`.
 """
 
@@ -141,8 +142,8 @@ def cap_sys_resource() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard + 1))
     except (OSError, ValueError) as error:
-        raise No(f"a hard limit can't be raised ({error})",
-                 "nothing in the course needs it; engines set default ulimits lower") from error  # fmt: skip
+        fix = "nothing in the course needs it; engines set default ulimits lower"
+        raise No(f"a hard limit can't be raised ({error})", fix) from error
 
 
 def newuidmap() -> str:
@@ -324,8 +325,8 @@ def landlock() -> str:
         return f"ABI {syscalls.landlock_create_ruleset(None, 1)}"
     except OSError as error:
         if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP):
-            raise No("this kernel has no Landlock, or it is off",
-                     "boot with lsm=landlock,… (CONFIG_SECURITY_LANDLOCK, 5.13)") from error  # fmt: skip
+            fix = "boot with lsm=landlock,… (CONFIG_SECURITY_LANDLOCK, 5.13)"
+            raise No("this kernel has no Landlock, or it is off", fix) from error
         raise
 
 

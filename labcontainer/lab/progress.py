@@ -79,7 +79,7 @@ def save(progress: Progress, target: Path | None = None) -> None:
 
 
 def merge(progress: Progress, other: Progress) -> None:
-    """Take in another record: what is done there is done here; its seed is kept with its answers."""
+    """Take in another record: done there is done here; its seed is kept with its answers."""
     progress.seed = other.seed
     for name, entry in other.answers.items():
         if entry.get("done") or not progress.of(name)["done"]:

@@ -102,7 +102,8 @@ def _map_ranges(pid: int, uid: int, gid: int) -> bool:
     import shutil
     import subprocess
 
-    for program, own, path in (("newuidmap", uid, "/etc/subuid"), ("newgidmap", gid, "/etc/subgid")):
+    programs = (("newuidmap", uid, "/etc/subuid"), ("newgidmap", gid, "/etc/subgid"))
+    for program, own, path in programs:
         rows = _ranges(path, uid)
         if not rows or not shutil.which(program):
             return False

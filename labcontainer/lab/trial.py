@@ -1,8 +1,8 @@
 """A check at work: the learner's code in fresh children, the kernel's facts from outside.
 
 `judge` starts `python -m labcontainer.lab.trial` with the code on its standard input. That process
-enters a sandbox (`lab.sandbox`), runs the exercise's `check` there as PID 1 and prints the outcome as
-one JSON line. When it ends, or is killed at its time limit, nothing of it is left.
+enters a sandbox (`lab.sandbox`), runs the exercise's `check` there as PID 1 and prints the outcome
+as one JSON line. When it ends, or is killed at its time limit, nothing of it is left.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class Trial:
 
     # --- the stage ----------------------------------------------------------------------------
 
-    def directory(self, name: str, content: Mapping[str, str | bytes | None] = {}) -> str:  # noqa: B006
+    def directory(self, name: str, content: Mapping[str, str | bytes | None] = {}) -> str:
         """Make a directory in the sandbox with these files (None: a directory); its path."""
         top = Path(self.room, name)
         top.mkdir(parents=True)
@@ -227,7 +227,8 @@ def look_first(exercise: Exercise, code: str) -> Outcome | None:
 
 
 def _hole_left(tree: ast.Module) -> Outcome | None:
-    subscripts = {id(n) for s in ast.walk(tree) if isinstance(s, ast.Subscript) for n in ast.walk(s)}
+    subscripted = [node for node in ast.walk(tree) if isinstance(node, ast.Subscript)]
+    subscripts = {id(part) for node in subscripted for part in ast.walk(node)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and node.value is ... and id(node) not in subscripts:
             return not_yet(

@@ -18,8 +18,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def words() -> str:
-    """All that README and docs say."""
-    return "\n".join(page.read_text() for page in PAGES)
+    """All that README and docs say; where a line ends makes no difference."""
+    return re.sub(r"\s+", " ", " ".join(page.read_text() for page in PAGES))
 
 
 def console_scripts() -> list[str]:
@@ -44,7 +44,7 @@ def variables() -> list[str]:
 
 @pytest.mark.parametrize("name", console_scripts())
 def test_console_command_is_documented(name: str) -> None:
-    assert f"`{name}" in words() or f"    {name} " in words()
+    assert f"`{name}" in words() or f" {name} " in words()
 
 
 @pytest.mark.parametrize("name", make_targets())
