@@ -313,30 +313,3 @@ def install(program: Program) -> int:
             flags |= SECCOMP_FILTER_FLAG.TSYNC_ESRCH
     descriptor = classic_bpf.install(program.code(), flags)
     return descriptor if program.listener_path else -1
-
-
-def fetch_listener(pid: int, descriptor: int) -> int:
-    """Our own copy of the listener's descriptor that `install` made in another process.
-
-    The filtered process only has to say the descriptor's number, by write(2), which is never
-    notified; anything else that it could do to pass it on, the filter might hold up for ever.
-    """
-    import os
-
-    pidfd = syscalls.pidfd_open(pid)
-    try:
-        return syscalls.pidfd_getfd(pidfd, descriptor)
-    finally:
-        os.close(pidfd)
-
-
-def send_listener(path: str, state: bytes, descriptor: int) -> None:
-    """Pass the listener on to who asked for it: config-linux.md, "Container process state".
-
-    `path` is the profile's listenerPath, `state` the JSON of a ContainerProcessState.
-    """
-    import socket
-
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
-        peer.connect(path)
-        socket.send_fds(peer, [state], [descriptor])

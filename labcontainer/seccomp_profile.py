@@ -227,12 +227,17 @@ def _flags(where: str, names: object) -> int:
     return flags
 
 
+# A call that waits for the listener's answer before the listener is there would wait for ever.
+NEEDED_TO_PASS_IT_ON = ("write", "sendmsg")
+
+
 def _check_listener(where: str, profile: Profile) -> None:
     """Who asks to be notified must listen, and must not be needed for passing the listener on."""
     notified = [rule for rule in profile.rules if rule.action == NOTIFY]
     if profile.default == NOTIFY:
         raise SpecError(f"{where}.defaultAction", "SCMP_ACT_NOTIFY cannot be the default")
-    if any("write" in rule.names for rule in notified):
-        raise SpecError(where, "SCMP_ACT_NOTIFY cannot be used for write")
+    for name in NEEDED_TO_PASS_IT_ON:
+        if any(name in rule.names for rule in notified):
+            raise SpecError(where, f"SCMP_ACT_NOTIFY cannot be used for {name}")
     if notified and not profile.listener_path:
         raise SpecError(f"{where}.listenerPath", "SCMP_ACT_NOTIFY needs a listener")

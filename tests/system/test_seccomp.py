@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from labcontainer.kernel import classic_bpf, syscalls
 from labcontainer.kernel.flags import CLONE, PR, SECCOMP_FILTER_FLAG
 from labcontainer.seccomp_default import default_profile
 from tests.system import aside
+from tests.system.oci_home import OciHome
 
 pytestmark = pytest.mark.requires("seccomp")
 on_x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="machine code for x86_64")
@@ -274,36 +276,35 @@ def test_a_filter_loaded_last_may_forbid_what_the_set_up_needed() -> None:
 # --- the listener -------------------------------------------------------------------------------
 
 
-@pytest.mark.requires("root")
-def test_a_listener_is_fetched_and_passed_on(tmp_path: Path) -> None:
-    path = tmp_path / "listener.sock"
-    document = profile("SCMP_ACT_NOTIFY", "mkdir") | {"listenerPath": str(path)}
-    program = seccomp.compile(document)
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        seccomp.no_new_privs()
-        os.write(write, str(seccomp.install(program)).encode())
-        signal.pause()
+@pytest.mark.requires("root", "mount", "busybox")
+def test_a_containers_listener_gets_state_and_descriptor(tmp_path: Path, rootfs: Path) -> None:
+    home = OciHome(tmp_path, rootfs)
     try:
-        number = int(os.read(read, 20))
-        listener = seccomp.fetch_listener(child, number)
-        with socket.socket(socket.AF_UNIX) as server:
-            server.bind(str(path))
+        bundle = home.bundle("mkdir", "/new")
+        path = str(tmp_path / "listener.sock")
+        bundle.linux["seccomp"] = profile("SCMP_ACT_NOTIFY", "mkdir") | {
+            "listenerPath": path,
+            "listenerMetadata": "for the test",
+        }
+        with socket.socket(socket.AF_UNIX) as server, ThreadPoolExecutor() as pool:
+            server.bind(path)
             server.listen()
-            seccomp.send_listener(str(path), json.dumps({"pid": child}).encode(), listener)
+            server.settimeout(30)
+            running = pool.submit(home.run, bundle)
             peer, _ = server.accept()
             with peer:
-                data, fds, _, _ = socket.recv_fds(peer, 100, 1)
-        assert json.loads(data) == {"pid": child}
-        assert "seccomp notify" in os.readlink(f"/proc/self/fd/{fds[0]}")
-        for fd in (listener, *fds):
-            os.close(fd)
+                data, fds, _, _ = socket.recv_fds(peer, 65536, 4)
+            (listener,) = fds
+            kind = os.readlink(f"/proc/self/fd/{listener}")
+            os.close(listener)  # nobody answers any more: the kernel says ENOSYS
+            done = running.result()
     finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        os.close(read)
-        os.close(write)
+        home.close()
+    told = json.loads(data)
+    assert told["fds"] == ["seccompFd"] and told["metadata"] == "for the test"
+    assert told["state"]["id"] == bundle.id and told["pid"] > 1
+    assert "seccomp notify" in kind
+    assert done.returncode != 0 and "Function not implemented" in done.stderr
 
 
 def test_a_program_with_a_listener_asks_for_its_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
