@@ -100,16 +100,20 @@ def _link_controllers(target: str) -> None:
         os.close(fd)
 
 
-def hierarchies() -> tuple[Hierarchy, ...]:
-    """The version 1 hierarchies that the host has mounted under /sys/fs/cgroup."""
+def hierarchies(*fstypes: str) -> tuple[Hierarchy, ...]:
+    """What the host has mounted at and under /sys/fs/cgroup: version 1, or the types named.
+
+    The one hierarchy of version 2 (`cgroup2`) has no controllers of its own here.
+    """
     found = []
     for line in files.read("/proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         root, path = before.split(" ")[3:5]
         fstype, _, options = after.split(" ", 2)
-        if fstype != "cgroup" or not path.startswith(HOST + "/"):
+        if fstype not in (fstypes or ("cgroup",)) or not f"{path}/".startswith(HOST + "/"):
             continue
         words = [word for word in options.split(",") if _is_controller(word)]
+        words = words if fstype == "cgroup" else []
         found.append(Hierarchy(path, root, tuple(words)))
     return tuple(found)
 

@@ -45,6 +45,22 @@ def write(path: str, value: str | int | bytes, *, dir_fd: int | None = None) -> 
         raise _fail(error, f"write {shown!r} to", path) from None
 
 
+def write_each(path: str, values: list[str]) -> None:
+    """Several values into one pseudo-file, each in a write(2) of its own."""
+    value = ""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            for value in values:
+                os.write(fd, value.encode())
+                if trace.watchers:
+                    trace.publish("write", f"write({path!r}, {value!r})", len(value))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _fail(error, f"write {value!r} to", path) from None
+
+
 def read(path: str, *, dir_fd: int | None = None) -> str:
     """The whole text of a pseudo-file, its last newline taken off."""
     try:
@@ -72,6 +88,37 @@ def read_int(path: str, *, dir_fd: int | None = None) -> int:
 def exists(path: str) -> bool:
     """Whether a path leads to anything."""
     return os.access(path, os.F_OK)
+
+
+def wait_for(path: str, line: str, deadline: float) -> bool:
+    """Wait until a pseudo-file that tells of its changes (poll(2): POLLPRI) holds a line.
+
+    `deadline` is a time of the monotonic clock. False when it has passed; True also when what the
+    file was about is gone.
+    """
+    import select
+    import time
+
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLPRI)
+        while True:
+            if line in os.pread(fd, 4096, 0).decode().split("\n"):
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            poll.poll(left * 1000)
+    except OSError as error:
+        if error.errno == 19:  # ENODEV: the group of this file was removed
+            return True
+        raise _fail(error, "wait on", path) from None
+    finally:
+        os.close(fd)
 
 
 def write_atomically(path: str, data: bytes, mode: int = 0o600) -> None:

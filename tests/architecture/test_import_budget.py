@@ -22,9 +22,9 @@ ALLOWED = {
 }  # fmt: skip
 # Of the package: the hot path itself.
 LADDER = {
-    "capabilities", "cgroupfs", "cgroups", "devices", "errors", "landlock", "mounts", "namespaces",
-    "overlay", "record", "rootfs", "seccomp", "seccomp_default", "seccomp_profile", "undo",
-    "users",
+    "capabilities", "cgroupfs", "cgroups", "devices", "errors", "hierarchy", "landlock", "limits",
+    "mounts", "namespaces", "overlay", "record", "refusals", "resources", "rootfs", "seccomp",
+    "seccomp_default", "seccomp_profile", "undo", "usage", "users",
 }  # fmt: skip
 # Not on the hot path though they lie in one of its rooms: the parent's side of networks.
 PARENTS_SIDE = {"firewall.py", "netlink.py", "rtnetlink.py"}
