@@ -273,6 +273,40 @@ def test_a_filter_loaded_last_may_forbid_what_the_set_up_needed() -> None:
     assert aside.run(set_up).value == errno.EPERM
 
 
+@pytest.mark.requires("root", "mount", "busybox")
+@pytest.mark.parametrize("no_new_privileges", [False, True])
+def test_a_container_starts_under_a_filter_that_forbids_its_set_up(
+    tmp_path: Path, rootfs: Path, no_new_privileges: bool
+) -> None:
+    forbidden = ["mount", "umount2", "setns", "unshare", "clone3", "pivot_root", "chroot", "mknod"]
+    forbidden += ["sethostname", "open_tree", "move_mount", "openat2", "setresuid", "setgroups"]
+    if no_new_privileges:  # then the filter comes after all the rest
+        forbidden += ["capset", "prctl", "seccomp", "close_range", "setrlimit", "rt_sigprocmask"]
+    home = OciHome(tmp_path, rootfs)
+    try:
+        bundle = home.bundle("sh", "-c", "mount -t tmpfs x /tmp; echo started")
+        bundle.process["noNewPrivileges"] = no_new_privileges
+        bundle.linux["seccomp"] = profile("SCMP_ACT_ERRNO", *forbidden, errnoRet=errno.EDOM)
+        done = home.run(bundle)
+    finally:
+        home.close()
+    assert done.stdout == "started\n", done.stderr
+    assert os.strerror(errno.EDOM) in done.stderr
+
+
+@pytest.mark.requires("root", "mount", "busybox")
+def test_a_bad_profile_starts_nothing_and_says_where(tmp_path: Path, rootfs: Path) -> None:
+    home = OciHome(tmp_path, rootfs)
+    try:
+        bundle = home.bundle("echo", "started")
+        bundle.linux["seccomp"] = profile("SCMP_ACT_WAVE", "mkdir")
+        done = home.run(bundle)
+    finally:
+        home.close()
+    assert done.returncode != 0 and done.stdout == ""
+    assert "linux.seccomp.syscalls[0]: unknown action 'SCMP_ACT_WAVE'" in done.stderr
+
+
 # --- the listener -------------------------------------------------------------------------------
 
 
