@@ -122,8 +122,13 @@ def _make_parent(directory: str, cpuset: bool, parents: list[str]) -> bool:
         return False
     except OSError as error:
         raise UnsupportedError(f"a cgroup {directory}", str(error.strerror), DELEGATE) from error
-    if cpuset:
-        _inherit_cpuset(directory)
+    try:
+        if cpuset:
+            _inherit_cpuset(directory)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV):
+            raise
+        return False  # a neighbour's delete took it away, empty as it was
     return True
 
 
@@ -140,7 +145,11 @@ def _inherit_cpuset(directory: str) -> None:
     """Give a new cpuset of version 1 what the one above has: empty, it takes no process."""
     above = os.path.dirname(directory)
     for file in ("cpuset.cpus", "cpuset.mems"):
-        files.write(f"{directory}/{file}", files.read(f"{above}/{file}"))
+        value = files.read(f"{above}/{file}")
+        if not value:  # a neighbour has made it in this very moment
+            _inherit_cpuset(above)
+            value = files.read(f"{above}/{file}")
+        files.write(f"{directory}/{file}", value)
 
 
 def tree(directory: str) -> Iterator[str]:
