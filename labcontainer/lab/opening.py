@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from labcontainer.errors import UsageError
 from labcontainer.lab import cells, doctor
 
+ORDER = ("T0", "T1", "T2")
 
-def start(notebook: str) -> None:
-    """Make ready for a notebook: `%%exercise`, your own package on the path, one line of where."""
+
+def start(notebook: str, tier: str = "T1") -> None:
+    """Make ready for a notebook: `%%exercise`, your own package on the path, one line of where.
+
+    `tier` is the least that the notebook needs: T0 plain Python, T1 user namespaces, T2 root.
+    """
+    if tier not in ORDER:
+        raise UsageError(f"tier is one of {', '.join(ORDER)}")
     cells.register()
     print(f"{notebook} · this machine: {doctor.tier_sentence()}")
+    if ORDER.index(doctor.best_tier()) < ORDER.index(tier):
+        print(_missing(tier))
+
+
+def _missing(tier: str) -> str:
+    """Why the cells below will say no, and what helps."""
+    row = doctor.tiers()[tier]
+    return f"Cells below will fail here. {row.cause}\nFix: {row.fix}"
