@@ -65,7 +65,7 @@ class Limits(Record):
     read_iops: tuple[tuple[int, int, int], ...] = ()  # (major, minor, operations a second)
     write_iops: tuple[tuple[int, int, int], ...] = ()
     hugetlb: tuple[tuple[str, int], ...] = ()  # ("2MB", bytes)
-    rdma: tuple[tuple[str, int, int], ...] = ()  # (device, handles, objects)
+    rdma: tuple[tuple[str, int | str, int | str], ...] = ()  # (device, handles, objects)
     network_class: int | None = None
     network_priorities: tuple[tuple[str, int], ...] = ()  # (interface, priority)
     unified: tuple[tuple[str, str], ...] = ()  # version 2 files, given by name

@@ -47,7 +47,7 @@ def write(path: str, value: str | int | bytes, *, dir_fd: int | None = None) -> 
 
 def write_each(path: str, values: list[str]) -> None:
     """Several values into one pseudo-file, each in a write(2) of its own."""
-    value = ""
+    value = values[0]
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
