@@ -5,10 +5,9 @@ each controller (memory, cpu, …), version 2 has one tree for all: so a contain
 directory there and ten or so in version 1. Which file takes which limit is `limits.TABLE`; all else
 that differs is the few branches here.
 
-    group = Cgroup("/labcontainer/one", detect())
-    group.create()                          # delete() takes it back
-    group.apply(Limits(memory=64 << 20, pids=64))
-    group.add(pid)
+    with Cgroup("/labcontainer/one", detect()) as group:    # create(); in the end kill(), delete()
+        group.apply(Limits(memory=64 << 20, pids=64))
+        group.add(pid)
 
 Sources: cgroups(7); the kernel's admin-guide/cgroup-v2.rst and cgroup-v1/*.rst.
 """
@@ -90,6 +89,14 @@ class Cgroup:
     def __str__(self) -> str:
         return self.path
 
+    def __enter__(self) -> Cgroup:
+        self.create()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self.delete()
+
     def directory(self, controller: str) -> str:
         """The directory with a controller's files.
 
@@ -149,8 +156,8 @@ class Cgroup:
 
         `freezer` says which file holds which word while the group is frozen.
         """
-        v1 = self._is_v1("freezer")
-        file, word = ("freezer.state", "FROZEN") if v1 else ("cgroup.freeze", "1")
+        directory, version = self._freezer()
+        file, word = ("freezer.state", "FROZEN") if version == 1 else ("cgroup.freeze", "1")
         return {
             "path": self.path,
             "kind": self.layout.kind,
@@ -158,7 +165,7 @@ class Cgroup:
             "v2": self.layout.v2,
             "created": list(self.created),
             "parents": list(self.parents),
-            "freezer": {f"{self.directory('freezer')}/{file}": word},
+            "freezer": {f"{directory}/{file}": word},
         }
 
     # --- limits ---
@@ -323,7 +330,7 @@ class Cgroup:
     def _kill_frozen(self) -> None:
         """Frozen processes can't fork, so the list is complete."""
         try:
-            freeze(self)
+            self.freeze()
         except StateError:
             pass  # what does not freeze is killed as it is; the next round finds the rest
         for pid in self.procs():
@@ -331,7 +338,7 @@ class Cgroup:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        thaw(self)
+        self.thaw()
 
     def _wait_until_empty(self, deadline: float, complain: bool = True) -> None:
         main = self._main()
@@ -346,11 +353,14 @@ class Cgroup:
 
     def freeze(self) -> None:
         """Stop every process of the group where it stands; returns when all do."""
-        freeze(self)
+        freeze(*self._freezer())
 
     def thaw(self) -> None:
         """Let them go on."""
-        thaw(self)
+        thaw(*self._freezer())
+
+    def _freezer(self) -> tuple[str, int]:
+        return self.directory("freezer"), 1 if self._is_v1("freezer") else 2
 
     def frozen(self) -> bool:
         """Whether the group is frozen."""
@@ -379,8 +389,8 @@ class Cgroup:
 # --- verbs on their own: a learner's version can stand in their place ----------------------------
 
 
-def freeze(group: Cgroup) -> None:
-    """Stop every process of the group where it stands; returns when all do.
+def freeze(directory: str, version: int) -> None:
+    """Stop every process of a group where it stands; returns when all do.
 
     Version 2 has `cgroup.freeze`, and `cgroup.events` tells when it is done. Version 1 has a
     controller for it; the state is FREEZING while a process is not yet stopped, and is read again.
@@ -389,8 +399,7 @@ def freeze(group: Cgroup) -> None:
         StateError: a process did not stop within PATIENCE; the group is thawed again.
     """
     deadline = time.monotonic() + PATIENCE
-    directory = group.directory("freezer")
-    if directory != group.directories.get(""):
+    if version == 1:
         path = f"{directory}/freezer.state"
         files.write(path, "FROZEN")
         stopped = _look_again(lambda: files.read(path) == "FROZEN", deadline)
@@ -398,14 +407,13 @@ def freeze(group: Cgroup) -> None:
         files.write(f"{directory}/cgroup.freeze", 1)
         stopped = files.wait_for(f"{directory}/cgroup.events", "frozen 1", deadline)
     if not stopped:
-        thaw(group)
-        raise StateError(f"cgroup {group.path}: a process does not let itself be frozen")
+        thaw(directory, version)
+        raise StateError(f"cgroup {directory}: a process does not let itself be frozen")
 
 
-def thaw(group: Cgroup) -> None:
+def thaw(directory: str, version: int) -> None:
     """Let the processes of a frozen group go on."""
-    directory = group.directory("freezer")
-    if directory != group.directories.get(""):
+    if version == 1:
         files.write(f"{directory}/freezer.state", "THAWED")
     else:
         files.write(f"{directory}/cgroup.freeze", 0)
