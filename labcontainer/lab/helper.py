@@ -74,6 +74,13 @@ class Connection:
             self.process.wait()
 
 
+class Status(int):
+    """An exit status that a cell does not show when it is its last value: the transcript has it."""
+
+    def _ipython_display_(self) -> None:
+        """Show nothing."""
+
+
 class _State:
     connection: Connection | None = None
     lock = threading.Lock()
@@ -191,7 +198,7 @@ def shell(
     namespaces: tuple[str, ...] = (),
     as_user: bool = False,
     timeout: float = 20,
-) -> int:
+) -> Status:
     """Run `/bin/sh -c script` in the helper, in the root directory `in_root`; print it all.
 
     Returns the exit status; minus the number of the signal that ended it.
@@ -201,10 +208,10 @@ def shell(
     result = Result(**_request(verb="run", job=job, timeout=timeout))
     prompt = "\n".join(f"$ {line}" for line in textwrap.dedent(script).strip().splitlines())
     _print(f"{prompt}\n{_transcript(result, timeout)}")
-    return int(result.status)
+    return Status(result.status)
 
 
-def command(*argv: str, timeout: float = 60) -> int:
+def command(*argv: str, timeout: float = 60) -> Status:
     """Run a program outside the helper as the learner would in a terminal; print it all.
 
     It dies with the kernel. Returns the exit status.
@@ -224,7 +231,7 @@ def command(*argv: str, timeout: float = 60) -> int:
         output, status, late = error.stdout or b"", 0, True
     result = Result(output=output.decode(errors="replace"), status=status, timed_out=late)
     _print(f"$ {' '.join(argv)}\n{_transcript(result, timeout)}")
-    return status
+    return Status(status)
 
 
 class Process:

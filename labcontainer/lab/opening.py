@@ -16,7 +16,7 @@ def start(notebook: str, tier: str = "T1") -> None:
     if tier not in ORDER:
         raise UsageError(f"tier is one of {', '.join(ORDER)}")
     cells.register()
-    print(f"{notebook} · this machine: {doctor.tier_sentence()}")
+    print(f"{notebook} needs {tier} · this machine: {doctor.tier_sentence()}")
     if ORDER.index(doctor.best_tier()) < ORDER.index(tier):
         print(_missing(tier))
 

@@ -1,0 +1,85 @@
+"""A learner for the tests: an empty home, the course's own seed, root or an ordinary user."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from labcontainer.lab import author
+from labcontainer.lab.exercise import Outcome
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+ORDINARY = 1000
+# Judges each (id, code) of a list on standard input; one outcome a line.
+_JUDGE = """
+import json, sys
+from labcontainer.lab.exercise import find
+from labcontainer.lab.trial import judge
+for name, code in json.load(sys.stdin):
+    print(json.dumps(judge(find(name), code).as_dict()), flush=True)
+"""
+
+
+class Learner:
+    """Runs programs as a user whose home, `mycontainer/` and caches are in an own folder."""
+
+    def __init__(self, home: Path, uid: int) -> None:
+        self.home = home
+        self.uid = uid
+
+    def run(
+        self, argv: Sequence[str | Path], *, text: str = "", timeout: float = 120, cwd: Path = ROOT
+    ) -> subprocess.CompletedProcess[str]:
+        """Run to its end."""
+        drop: list[str] = []
+        if self.uid != os.geteuid():
+            drop = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups",
+                    "--inh-caps=-all", "--"]  # fmt: skip
+        environment = os.environ | author.environment(self.home) | {
+            "HOME": str(self.home),
+            "JUPYTER_RUNTIME_DIR": str(self.home / ".runtime"),
+            "JUPYTER_DATA_DIR": str(self.home / ".data"),
+            "XDG_RUNTIME_DIR": str(self.home),
+        }
+        return subprocess.run(
+            [*drop, *map(str, argv)],
+            input=text, capture_output=True, text=True, timeout=timeout, check=False, cwd=cwd,
+            env=environment,
+        )  # fmt: skip
+
+    def judge(self, *answers: tuple[str, str]) -> list[Outcome]:
+        """What the checks say to answers, (exercise id, code) each, one after the other."""
+        ended = self.run([sys.executable, "-c", _JUDGE], text=json.dumps(answers), timeout=110)
+        assert ended.returncode == 0, ended.stderr
+        return [Outcome(**json.loads(line)) for line in ended.stdout.splitlines()]
+
+
+@contextmanager
+def learner(uid: int) -> Iterator[Learner]:
+    """A learner with an empty home, which goes at the end."""
+    home = Path(tempfile.mkdtemp(prefix="lc-learner-"))
+    try:
+        if os.geteuid() == 0:
+            os.chown(home, uid, uid)
+        yield Learner(home, uid)
+    finally:
+        shutil.rmtree(home, ignore_errors=uid != os.geteuid())
+
+
+def users() -> list[int]:
+    """Who the tests can be: root and an ordinary user where we are root, else ourselves."""
+    return [0, ORDINARY] if os.geteuid() == 0 else [os.geteuid()]
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    """The cells of code."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]

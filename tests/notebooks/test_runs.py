@@ -1,0 +1,58 @@
+"""Every notebook from top to bottom by nbval: its stored outputs are what it prints here and now."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from labcontainer.lab import doctor
+from tests.notebooks.learner import NOTEBOOKS, ROOT, code_cells, learner, users
+
+pytestmark = pytest.mark.timeout(180)
+LIMIT = 60  # seconds for a whole notebook
+SANITIZE = ROOT / "tests/notebooks/sanitize.cfg"
+by_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def tier(path: Path) -> str:
+    """The tier that a notebook's `lab.start` names; T1 where it names none."""
+    source = "\n".join(c.source for c in code_cells(nbformat.read(path, as_version=4)))
+    found = re.search(r"lab\.start\([^)]*tier=\"(T\d)\"", source)
+    return found[1] if found else "T1"
+
+
+@pytest.mark.parametrize("uid", users(), ids=lambda uid: f"uid{uid}")
+@by_notebook
+def test_outputs_are_the_stored_ones(path: Path, uid: int) -> None:
+    if uid and tier(path) == "T2":
+        pytest.skip("root: this notebook needs it")
+    _skip_where_the_tier_is_missing(tier(path))
+    argv = [sys.executable, "-m", "pytest", "-c", "/dev/null", f"--rootdir={path.parent}",
+            "-p", "no:cacheprovider", "-q", "--nbval", "--nbval-current-env",
+            f"--nbval-sanitize-with={SANITIZE}", "--nbval-cell-timeout=60", path]  # fmt: skip
+    with learner(uid) as student:
+        begun = time.monotonic()
+        ended = student.run(argv, timeout=150)
+        taken = time.monotonic() - begun
+        left = sorted(entry.name for entry in student.home.iterdir() if entry.name[0] != ".")
+    assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-2000:]
+    assert taken < LIMIT, f"it took {taken:.0f} s"
+    assert left in ([], ["mycontainer"]), "a notebook writes to mycontainer/ only"
+
+
+def _skip_where_the_tier_is_missing(name: str) -> None:
+    found = doctor.tiers()[name]
+    if not found.ok:
+        pytest.skip(f"{name}: {found.cause}; fix: {found.fix}")
+
+
+@by_notebook
+def test_no_output_is_an_error_that_was_not_meant(path: Path) -> None:
+    for cell in code_cells(nbformat.read(path, as_version=4)):
+        errors = [one for one in cell.outputs if one.output_type == "error"]
+        assert not errors or "raises-exception" in cell.metadata.get("tags", []), cell.source
