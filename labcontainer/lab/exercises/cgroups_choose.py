@@ -30,22 +30,21 @@ GENEROUS = SOLUTION.replace("worker_mib + 12", "worker_mib * 4")
 
 # A worker: fills memory, then has its processes, then ends well.
 WORKER = """
-import os, sys
+import os, signal, sys
 sys.stdin.readline()
 mib, processes = map(int, sys.argv[1:])
 room = bytearray(mib << 20)
 made = []
-for _ in range(processes - 1):
-    made.append(os.fork())
-    if made[-1] == 0:
-        sys.stdin.readline()
-        os._exit(0)
-sys.stdin.close()
-os.close(0)
-import signal
-for pid in made:
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+try:
+    for _ in range(processes - 1):
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+        made.append(pid)
+finally:
+    for pid in made:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 """
 
 

@@ -128,9 +128,8 @@ EXERCISE = Exercise(
     writes=("cgroup",),
     seconds=20,
     hints=(
-        "Version 1: `freezer.state` takes FROZEN and THAWED. Version 2: `cgroup.freeze` takes 1, 0.",
-        "The write asks. Version 1 then reads FREEZING until all stand; version 2 has the line "
-        "`frozen 1` in `cgroup.events` when they do.",
+        "Version 1: `freezer.state` takes FROZEN or THAWED. Version 2: `cgroup.freeze`, 1 or 0.",
+        "The write asks. Version 1 reads FREEZING until all stand; 2 has `frozen 1` in its events.",
         "Write, then read again and again until it is so.",
     ),
     wrong=(
