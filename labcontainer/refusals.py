@@ -18,7 +18,7 @@ _ADVICE = {
         "the limit of memory and swap can't be below the memory limit",
     (errno.EINVAL, "cpu.cfs_quota_us"): "at least 1000 (1 ms), no more than the group above",
     (errno.EINVAL, "cpu.cfs_period_us"): "from 1000 to 1000000 (1 ms to 1 s)",
-    (errno.EINVAL, "cpu.max"): "the quota is at least 1000, the period from 1000 to 1000000",
+    (errno.EINVAL, "cpu.max"): "at least 1000 (1 ms), and a period from 1000 to 1000000",
     (errno.EINVAL, "cpuset.cpus"): "a list such as 0-2,4 of processors that the group above has",
     (errno.EACCES, "cpuset.cpus"): "a list such as 0-2,4 of processors that the group above has",
     (errno.ERANGE, "cpuset.cpus"): "a list such as 0-2,4 of processors that this machine has",
