@@ -172,7 +172,7 @@ def table(*names: str) -> Card:
             rows.append(f'<tr><th colspan="3" style="text-align: left">{heading}</th></tr>')
         rows += [_row_html(row) for row in examine(chosen)]
     text = "\n".join(line for row in examine(names) for line in _row_text(row, 96))
-    return Card(f"<table>{''.join(rows)}</table>", text if names else as_text())
+    return Card(f'<table class="lc-doctor">{"".join(rows)}</table>', text if names else as_text())
 
 
 def _row_html(row: Finding) -> str:

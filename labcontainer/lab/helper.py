@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -216,7 +217,27 @@ def command(*argv: str, timeout: float = 60) -> Status:
 
     It dies with the kernel. Returns the exit status.
     """
+    result = _outside(argv, timeout)
+    _print(f"$ {shlex.join(argv)}\n{_transcript(result, timeout)}")
+    return Status(result.status)
+
+
+def output(*argv: str, timeout: float = 60) -> str:
+    """What a program outside the helper prints; for a cell that draws or compares it.
+
+    Raises:
+        LabError: it did not end with status 0; the text is what it printed.
+    """
+    result = _outside(argv, timeout)
+    if not result.ok:
+        raise LabError(f"{shlex.join(argv)}: {_transcript(result, timeout)}")
+    return str(result.output)
+
+
+def _outside(argv: Sequence[str], timeout: float) -> Result:
+    """Run a program tied to this kernel; the environment's own programs are found first."""
     line = [sys.executable, "-m", "labcontainer.lab.tether", str(os.getpid()), *argv]
+    path = f"{os.path.dirname(sys.executable)}:{os.environ.get('PATH', os.defpath)}"
     try:
         done = subprocess.run(
             line,
@@ -225,13 +246,12 @@ def command(*argv: str, timeout: float = 60) -> Status:
             stderr=subprocess.STDOUT,
             timeout=timeout,
             check=False,
+            env={**os.environ, "PATH": path},
         )
-        output, status, late = done.stdout, done.returncode, False
+        printed, status, late = done.stdout, done.returncode, False
     except subprocess.TimeoutExpired as error:
-        output, status, late = error.stdout or b"", 0, True
-    result = Result(output=output.decode(errors="replace"), status=status, timed_out=late)
-    _print(f"$ {' '.join(argv)}\n{_transcript(result, timeout)}")
-    return Status(status)
+        printed, status, late = error.stdout or b"", 0, True
+    return Result(output=printed.decode(errors="replace"), status=status, timed_out=late)
 
 
 class Process:

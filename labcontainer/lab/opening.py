@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labcontainer.errors import UsageError
-from labcontainer.lab import cells, doctor
+from labcontainer.lab import cells, doctor, helper
 
 ORDER = ("T0", "T1", "T2")
 
@@ -16,6 +16,7 @@ def start(notebook: str, tier: str = "T1") -> None:
     if tier not in ORDER:
         raise UsageError(f"tier is one of {', '.join(ORDER)}")
     cells.register()
+    helper.mode()  # the helper starts now, so that no later cell waits for it
     print(f"{notebook} needs {tier} · this machine: {doctor.tier_sentence()}")
     if ORDER.index(doctor.best_tier()) < ORDER.index(tier):
         print(_missing(tier))
