@@ -39,7 +39,7 @@ class Undo:
             function, args = self._steps.pop()
             try:
                 function(*args)
-            except Exception as error:  # noqa: BLE001  (an undo step must not stop the next one)
+            except Exception as error:  # an undo step must not stop the next one
                 failures.append(error)
         return failures
 

@@ -1,0 +1,302 @@
+"""The last steps of every process that enters a container: whose it is, what it may, what it runs.
+
+Both the container's first process (init) and one that joins later (exec) take them, in this order:
+
+    limits       bounding set      user and groups      working directory      the program's file
+    (ready, and whatever the runtime wants to do before the program runs)
+    system call filter and capabilities      the program
+
+Where privileges may still be gained by exec, loading a filter takes CAP_SYS_ADMIN: then the filter
+comes before the capabilities go. Where they may not (`noNewPrivileges`), it comes after, and so it
+may forbid everything but exec itself. See seccomp(2), capabilities(7), runtime-spec config.md.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import stat
+import sys
+
+from labcontainer import capabilities, seccomp, users
+from labcontainer.capabilities import Sets
+from labcontainer.errors import (
+    CommandNotExecutableError,
+    CommandNotFoundError,
+    SpecError,
+    StepError,
+    UnsupportedError,
+)
+from labcontainer.kernel import confined, memexec, sockets, syscalls
+from labcontainer.kernel.flags import CLOSE_RANGE, PERSONALITY, PR, RESOLVE
+from labcontainer.runtime import jsontext
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from labcontainer.runtime.spec import Process
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PERSONALITIES = {"": None, "LINUX": PERSONALITY.LINUX, "LINUX32": PERSONALITY.LINUX32}
+_CAP_SYS_ADMIN = 1 << 21
+_INFINITY = 2**64 - 1
+
+
+class Confinement:
+    """One process on its way into a container. `warn` is told what could not be granted."""
+
+    def __init__(
+        self, process: Process, profile: dict[str, Any] | None, warn: Callable[[str], object]
+    ) -> None:
+        self.process = process
+        self.sets = process.capabilities or Sets()
+        self._warn = warn
+        # Compiled while it is cheap to fail.
+        self._filter = seccomp.compile(profile) if profile else None
+        # Who is to decide about calls; connected to while the host's paths are in reach.
+        self._listener, self._pid = -1, 0
+        if self._filter is not None and self._filter.listener_path:
+            self._listener = sockets.connect(self._filter.listener_path)
+            self._pid = int(os.readlink("/proc/self"))
+        self._path = ""
+
+    # --- before `ready` -------------------------------------------------------------------------
+
+    def set_personality(self, domain: str) -> None:
+        """Show the program a 32-bit machine, if config.json asks for it."""
+        if domain not in _PERSONALITIES:
+            raise SpecError("linux.personality.domain", f"unknown domain {domain!r}")
+        if (persona := _PERSONALITIES[domain]) is not None:
+            syscalls.personality(persona)
+
+    def take_stdio(self) -> None:
+        """Give the standard streams to the user, who could else not open /dev/stdout again."""
+        for fd in (0, 1, 2):
+            try:
+                about = os.fstat(fd)
+                if about.st_rdev == os.makedev(1, 3) or about.st_uid == self.process.user.uid:
+                    continue
+                os.fchown(fd, self.process.user.uid, -1)
+            except OSError as error:
+                # A closed stream, a read-only file system, an owner that has no number in here.
+                allowed = (errno.EBADF, errno.EROFS, errno.EINVAL, errno.EPERM, errno.EACCES)
+                if error.errno not in allowed:
+                    raise
+
+    def become_user(self) -> None:
+        """Drop capabilities from the bounding set, stand in the directory, become the user."""
+        for what in capabilities.apply_bounding(self.sets.bounding):
+            self._warn(f"capability {what}")
+        user = self.process.user
+        entered = self._change_directory(retry=True)
+        capabilities.keep()
+        users.become(user.uid, user.gid, user.additional_gids)
+        if user.umask >= 0:
+            os.umask(user.umask)
+        self._raise_wanted_only()
+        if not entered:
+            self._change_directory(retry=False)
+
+    def _raise_wanted_only(self) -> None:
+        """Look for the program with the program's own rights, not with ours."""
+        _, permitted, inheritable = syscalls.capget()
+        effective = capabilities.mask(self.sets.effective) & permitted
+        syscalls.capset(effective, permitted, inheritable)
+
+    def _change_directory(self, *, retry: bool) -> bool:
+        """Stand in the working directory, walked without any of procfs's links to open files.
+
+        Such a link (`/proc/self/fd/7`) may lead to a directory of the host (CVE-2024-21626).
+        """
+        os.chdir("/")
+        cwd = self.process.cwd
+        try:
+            flags = os.O_PATH | os.O_DIRECTORY
+            fd = confined.open_in(confined.HERE, cwd, flags, RESOLVE.NO_MAGICLINKS)
+            try:
+                os.fchdir(fd)
+            finally:
+                os.close(fd)
+            os.getcwd()  # ENOENT where the kernel finds it outside of the root
+            return True
+        except OSError as error:
+            if retry and error.errno == errno.EACCES:
+                return False  # the user may be allowed where root of this namespace is not
+            raise StepError(f"chdir to cwd ({cwd!r})", _words(error), error.errno or 0) from error
+
+    def find_program(self) -> None:
+        """Find the program's file, with the rights that the program will have."""
+        name = self.process.args[0]
+        if "/" in name:
+            self._path = _check_program(name, name)
+            return
+        for folder in _variable(self.process.env, "PATH", DEFAULT_PATH).split(":"):
+            path = f"{folder or '.'}/{name}"
+            try:
+                self._path = _check_program(name, path)
+                return
+            except CommandNotExecutableError as error:
+                refused: StepError | None = error
+            except CommandNotFoundError:
+                refused = None
+            if refused is not None and not os.path.isdir(path):
+                raise refused
+        raise CommandNotFoundError(f'exec: "{name}"', "executable file not found in $PATH")
+
+    # --- after `start` --------------------------------------------------------------------------
+
+    def drop_now(self) -> None:
+        """Take the program's own rights at once: for hooks that run inside the container."""
+        capabilities.apply(self.sets, self.process.no_new_privileges)
+
+    def set_limits(self) -> None:
+        """Set the resource limits: late, as they hold for what is still to be done too."""
+        for limit in self.process.rlimits:
+            kind, pair = rlimit_kind(limit.kind), (_value(limit.soft), _value(limit.hard))
+            try:
+                resource.setrlimit(kind, pair)
+            except (ValueError, OSError) as error:
+                soft, hard = resource.getrlimit(kind)
+                why = f"{error} (it is {soft}:{hard}; raising it takes CAP_SYS_RESOURCE)"
+                raise StepError(f"set {limit.kind} to {limit.soft}:{limit.hard}", why) from error
+
+    def run(self, status: int, preserve_fds: int = 0, state: bytes = b"{}") -> None:
+        """Take the rights, load the filter, become the program. Returns only by an error.
+
+        Args:
+            status: the descriptor that learns of a failing exec; closed when it succeeds.
+            preserve_fds: how many descriptors from 3 on the program gets.
+            state: the container's state as JSON, for who listens to the filter's questions.
+
+        Raises:
+            OSError, StepError: the kernel refused.
+        """
+        _reset_signals()
+        self.set_limits()
+        syscalls.close_range(3 + preserve_fds, flags=CLOSE_RANGE.CLOEXEC)
+        program = memexec.Exec(self._path, self.process.args, self.process.env, status)
+        os.set_inheritable(status, True)
+        if self._filter is not None and not self.process.no_new_privileges:
+            self._load_filter_early(self._filter, state)
+        for what in capabilities.apply(self.sets, self.process.no_new_privileges):
+            self._warn(f"capability {what}")
+        if self._filter is not None and self.process.no_new_privileges:
+            self._load_filter(self._filter, state)
+        program.go()
+
+    def _load_filter_early(self, program: seccomp.Program, state: bytes) -> None:
+        """Load it with the one right that this takes, before the rights go."""
+        _, permitted, inheritable = syscalls.capget()
+        effective = (capabilities.mask(self.sets.effective) | _CAP_SYS_ADMIN) & permitted
+        syscalls.capset(effective, permitted, inheritable)
+        try:
+            self._load_filter(program, state)
+        except PermissionError as error:
+            why = "loading a filter takes CAP_SYS_ADMIN or noNewPrivileges"
+            raise UnsupportedError("seccomp", why, "set noNewPrivileges") from error
+
+    def _load_filter(self, program: seccomp.Program, state: bytes) -> None:
+        """Load it; pass its descriptor on to who is to decide about calls.
+
+        See config-linux.md, "The Container Process State".
+        """
+        about = (
+            jsontext.dumps(
+                {
+                    "ociVersion": "1.2.0",
+                    "fds": ["seccompFd"],
+                    "pid": self._pid,
+                    "metadata": program.listener_metadata,
+                    "state": jsontext.loads(state.decode(), "state"),
+                }
+            )
+            if self._listener >= 0
+            else ""
+        )
+        descriptor = seccomp.install(program)
+        if descriptor >= 0:
+            sockets.send(self._listener, about.encode(), (descriptor,))
+            os.close(descriptor)
+
+
+def rlimit_kind(name: str) -> int:
+    """The number of a resource limit's name.
+
+    Raises:
+        SpecError: there is none of that name.
+    """
+    number = getattr(resource, name, None) if name.startswith("RLIMIT_") else None
+    if not isinstance(number, int):
+        raise SpecError("process.rlimits", f"unknown limit {name!r}")
+    return number
+
+
+def _value(value: int) -> int:
+    return resource.RLIM_INFINITY if value == _INFINITY or value >= 2**63 else value
+
+
+def _variable(env: tuple[str, ...], name: str, default: str) -> str:
+    """The value of an environment variable; the last one of the name counts."""
+    for item in reversed(env):
+        if item.startswith(f"{name}="):
+            return item[len(name) + 1 :]
+    return default
+
+
+def _check_program(name: str, path: str) -> str:
+    """The path, if it leads to a file that this process may execute.
+
+    Raises:
+        CommandNotFoundError, CommandNotExecutableError: it does not; in the words of runc.
+    """
+    try:
+        about = os.stat(path)
+    except OSError as error:
+        missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        kind = CommandNotFoundError if missing else CommandNotExecutableError
+        raise kind(f'exec: "{name}": stat {path}', _words(error), error.errno or 0) from None
+    if stat.S_ISDIR(about.st_mode):
+        raise CommandNotExecutableError(f'exec: "{name}"', "is a directory: permission denied", 13)
+    if not os.access(path, os.X_OK, effective_ids=True):
+        raise CommandNotExecutableError(f'exec: "{name}"', "permission denied", errno.EACCES)
+    return path
+
+
+def _words(error: OSError) -> str:
+    """The kernel's answer as engines look for it: in small letters."""
+    return os.strerror(error.errno or 0).lower()
+
+
+def _reset_signals() -> None:
+    """Give the program the dispositions that a program expects: Python ignores SIGPIPE."""
+    for number in range(1, signal.NSIG):
+        if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):  # 32, 33: glibc's own
+            if signal.getsignal(number) is not signal.SIG_DFL:
+                signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def load_no_more_code() -> None:
+    """Forget how to import: from here on, what lies at the host's paths is the image's.
+
+    A module that this process still had to load would be code of the image, run with the rights of
+    the runtime (CVE-2019-14271 was that, with a library). What is built into Python stays.
+    """
+    sys.meta_path[:] = [
+        finder
+        for finder in sys.meta_path
+        if getattr(finder, "__name__", "") in ("BuiltinImporter", "FrozenImporter")
+    ]
+
+
+def hide_from_container() -> None:
+    """Keep this process's memory, descriptors and /proc/PID/exe from processes of the container.
+
+    For one that joins a PID namespace in which others run already (CVE-2019-5736). The exec of the
+    program undoes it.
+    """
+    syscalls.prctl(PR.SET_DUMPABLE, 0)

@@ -1,0 +1,471 @@
+"""The runtime's side of a container: create, start, kill, delete, and what else an engine asks.
+
+Everything that `create` makes is pushed on a stack of undo steps: a create that fails leaves no
+process, no cgroup and no directory. The first process's side is init.py.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+
+from labcontainer import cgroups, namespaces, rootfs, users
+from labcontainer.errors import NotFoundError, SpecError, StateError, StepError
+from labcontainer.kernel import sockets, syscalls
+from labcontainer.record import Record
+from labcontainer.runtime import birth, handshake, hooks, init, jsontext, lifecycle, state
+from labcontainer.runtime.spec import Spec, read_spec
+from labcontainer.undo import Undo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+WALL = 0x40000000  # waitid(2): children of every kind
+
+
+class Create(Record):
+    """What is asked of `create`.
+
+    `gate` true: the container waits for a `start` from any process, as the OCI verbs need it.
+    False: it waits for this process, which runs it to its end (`run`, the monitor).
+    `console` is the path of a socket, or a connected one, that gets the terminal's master.
+    """
+
+    id: str
+    bundle: str
+    root: str = ""
+    document: Any = None  # config.json's value; None reads BUNDLE/config.json
+    pid_file: str = ""
+    console: str | int = -1
+    preserve_fds: int = 0
+    no_pivot: bool = False
+    new_keyring: bool = True
+    gate: bool = True
+    die_with_parent: bool = False
+
+
+class Container:
+    """A container that this process has created and may start."""
+
+    def __init__(
+        self, directory: state.Directory, spec: Spec, pid: int, pidfd: int, channel: int
+    ) -> None:
+        self.directory = directory
+        self.spec = spec
+        self.pid = pid
+        self.pidfd = pidfd
+        self._channel = handshake.Channel(channel)
+
+    def start(self) -> None:
+        """Let the program run; returns when it does.
+
+        Raises:
+            StepError: a startContainer hook failed, or the program could not be executed.
+        """
+        self._channel.send("go")
+        data, _ = sockets.receive(self._channel.fd, 65536)
+        while data.startswith(b"warning"):
+            data, _ = sockets.receive(self._channel.fd, 65536)
+        self._channel.close()
+        if problem := handshake.read_outcome(data):
+            raise problem
+        _poststart(self.directory, self.spec)
+
+    def wait(self) -> int:
+        """The program's exit status: its own, or 128 and the number of the signal that ended it."""
+        ended = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | WALL)
+        return exit_status(ended)
+
+
+def exit_status(ended: os.waitid_result | None) -> int:
+    """What waitid(2) found, as a shell has it."""
+    if ended is None:
+        return 255
+    if ended.si_code == os.CLD_EXITED:
+        return ended.si_status
+    return 128 + ended.si_status
+
+
+# --- create -------------------------------------------------------------------------------------
+
+
+def create(asked: Create) -> Container:
+    """Make a container and wait until only its program is missing.
+
+    Raises:
+        SpecError: config.json is off.
+        ExistsError: the id is taken.
+        StepError, OSError, UnsupportedError: a step failed; everything is taken back.
+    """
+    document, text = _document(asked)
+    spec = read_spec(document, asked.bundle)
+    if spec.process is None:
+        raise SpecError("process", "is missing: there is nothing to start")
+    if spec.process.terminal and asked.console == -1:
+        raise SpecError("process.terminal", "needs --console-socket, to pass the terminal on")
+    if not spec.process.terminal and asked.console != -1:
+        raise SpecError("process.terminal", "is false: --console-socket would get nothing")
+    directory = state.Directory(asked.root or state.default_root(), asked.id)
+    with Undo() as undo:
+        directory.make()
+        undo.push(directory.remove)
+        _save_config(directory, text)
+        return _create(asked, spec, document, directory, undo)
+
+
+def _document(asked: Create) -> tuple[Any, str]:
+    if asked.document is not None:
+        return asked.document, jsontext.dumps(asked.document)
+    path = f"{asked.bundle}/config.json"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NotFoundError(f"JSON specification file {path} not found") from None
+    try:
+        text = jsontext.read_fd(fd, path)
+    finally:
+        os.close(fd)
+    return jsontext.loads(text, path), text
+
+
+def _save_config(directory: state.Directory, text: str) -> None:
+    fd = os.open(f"{directory.path}/config.json", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def _create(
+    asked: Create, spec: Spec, document: Any, directory: state.Directory, undo: Undo
+) -> Container:
+    remembered = state.State(
+        id=asked.id,
+        bundle=asked.bundle,
+        created=state.now(),
+        rootfs=spec.root.path,
+        owner=str(os.geteuid()),
+        version=spec.version,
+        annotations=dict(spec.annotations),
+        hooks={
+            kind: document["hooks"].get(kind)
+            for kind in ("poststart", "poststop")
+            if document.get("hooks")
+        },
+    )
+    group = _make_cgroup(asked, spec, undo)
+    opened: list[int] = []
+    undo.push(_close_all, opened)
+    launch = _launch(asked, spec, remembered, directory, opened)
+    mine, theirs = handshake.Channel.pair()
+    opened += [mine.fd, theirs.fd]
+    pid, pidfd = _bear(spec, launch, mine, theirs, group)
+    undo.push(_end, pidfd)
+    os.close(opened.pop())
+    if spec.has_new("user"):
+        users.write_maps(pid, spec.uid_maps, spec.gid_maps)
+    if group is not None:
+        group.add(pid)
+    assert spec.process is not None
+    init.set_oom_score(pid, spec.process.oom_score_adj)
+    remembered = remembered.replace(
+        pid=pid, started=state.start_time(pid), cgroup=group.record() if group is not None else {}
+    )
+    directory.save(remembered)
+    mine.send("mapped")
+    _meet(spec, directory, remembered, mine)
+    if asked.pid_file:
+        state.write_pid(asked.pid_file, pid)
+    mine.send("created")
+    opened.remove(mine.fd)
+    _close_all(opened)
+    undo.commit()
+    return Container(directory, spec, pid, pidfd, mine.fd)
+
+
+def _meet(
+    spec: Spec, directory: state.Directory, remembered: state.State, channel: handshake.Channel
+) -> None:
+    """Run the hooks when the first process stands before its new root; wait until it is ready."""
+    name, _, _ = channel.expect("mounted", "ready")
+    if name == "mounted":
+        about = state.to_oci(directory, remembered) | {"status": lifecycle.CREATING}
+        text = jsontext.dumps(about).encode()
+        for kind in ("prestart", "createRuntime"):
+            hooks.run_all(kind, spec.hooks_of(kind), text)
+        channel.send("hooked")
+        channel.expect("ready")
+
+
+def _make_cgroup(asked: Create, spec: Spec, undo: Undo) -> cgroups.Cgroup | None:
+    """The container's cgroup with its limits set, before any process is in it."""
+    limits = cgroups.from_oci(spec.resources or {})
+    group = cgroups.for_container(spec.cgroups_path, asked.id, limits)
+    if group is None:
+        return None
+    group.create()
+    undo.push(group.delete)
+    group.apply(limits)
+    return group
+
+
+def _launch(
+    asked: Create,
+    spec: Spec,
+    remembered: state.State,
+    directory: state.Directory,
+    opened: list[int],
+) -> init.Launch:
+    """Open everything that the first process will need and may not be able to reach itself."""
+    assert spec.process is not None
+    root = spec.root
+    try:
+        root_fd = os.open(root.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        reason = os.strerror(error.errno).lower()
+        raise SpecError("root.path", f"{root.path}: {reason}") from None
+    opened.append(root_fd)
+    root = _with_id_maps(spec, root, opened)
+    if _needs_open_sources(spec):
+        root = rootfs.open_sources(root)
+        opened += [mount.source_fd for mount in root.mounts if mount.source_fd >= 0]
+    gate = console = -1
+    if asked.gate:
+        gate = sockets.listen(directory.gate)
+        opened.append(gate)
+    if isinstance(asked.console, int):
+        console = asked.console
+    else:
+        console = sockets.connect(asked.console)
+        opened.append(console)
+    about = state.to_oci(directory, remembered) | {"status": lifecycle.CREATED}
+    return init.Launch(
+        spec=spec,
+        process=spec.process,
+        root=root,
+        state=jsontext.dumps(about).encode(),
+        root_fd=root_fd,
+        gate=gate,
+        console=console,
+        preserve_fds=asked.preserve_fds,
+        no_pivot=asked.no_pivot,
+        new_keyring=asked.new_keyring,
+        die_with_parent=asked.die_with_parent,
+    )
+
+
+def _needs_open_sources(spec: Spec) -> bool:
+    """Whether binds are to be opened outside: in a user namespace they may be out of reach."""
+    enters_user = spec.has_new("user") or "user" in dict(spec.namespaces.join)
+    may_mount = syscalls.capget()[0] >> 21 & 1  # CAP_SYS_ADMIN
+    return bool(spec.mount_maps) or (enters_user and bool(may_mount))
+
+
+def _with_id_maps(spec: Spec, root: rootfs.Rootfs, opened: list[int]) -> rootfs.Rootfs:
+    """Give id-mapped mounts a user namespace with their maps, or the container's."""
+    if not spec.mount_maps:
+        return root
+    mounts = list(root.mounts)
+    for index, uid_maps, gid_maps in spec.mount_maps:
+        fd = users.open_mapped_namespace(uid_maps or spec.uid_maps, gid_maps or spec.gid_maps)
+        opened.append(fd)
+        mounts[index] = mounts[index].replace(idmap_fd=fd)
+    return root.replace(mounts=tuple(mounts))
+
+
+def _bear(
+    spec: Spec,
+    launch: init.Launch,
+    mine: handshake.Channel,
+    theirs: handshake.Channel,
+    group: cgroups.Cgroup | None,
+) -> tuple[int, int]:
+    """Fork the first process."""
+    joined = namespaces.open_joined(spec.namespaces) if spec.namespaces.join else ()
+
+    def main() -> Any:
+        mine.close()
+        init.main(launch, theirs)
+
+    try:
+        enter = (lambda: namespaces.enter(joined)) if joined else None
+        cgroup = group.descriptor() if group is not None else -1
+        return birth.new_process(spec.namespaces.new, enter, main, cgroup)
+    finally:
+        for _, fd in joined:
+            os.close(fd)
+
+
+def _close_all(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
+
+
+def _end(pidfd: int) -> None:
+    """End a first process that is not to live, and wait for it."""
+    try:
+        syscalls.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED | WALL)
+    except (ProcessLookupError, ChildProcessError):
+        pass
+    os.close(pidfd)
+
+
+# --- start --------------------------------------------------------------------------------------
+
+
+def start(root: str, container_id: str) -> None:
+    """Let the program of a created container run; returns when it does.
+
+    Raises:
+        StateError: the container is not created.
+        StepError: a startContainer hook failed, or the program could not be executed.
+    """
+    directory = state.Directory(root, container_id)
+    lock = directory.lock()
+    try:
+        remembered = directory.load()
+        lifecycle.check(directory.status(remembered), "start", container_id)
+        problem = _open_gate(directory.gate)
+        os.unlink(directory.gate)
+        if problem:
+            raise problem
+    finally:
+        os.close(lock)
+    if remembered.hooks.get("poststart"):
+        document = jsontext.load(f"{directory.path}/config.json")
+        _poststart(directory, read_spec(document, remembered.bundle))
+
+
+def _open_gate(path: str) -> StepError | None:
+    """Connect to the first process; wait for it to say what went wrong, or nothing."""
+    try:
+        fd = sockets.connect(path)
+    except ConnectionRefusedError:
+        return StepError("start", "the container's first process has ended")
+    try:
+        data = b""
+        while part := os.read(fd, 65536):
+            data += part
+    except ConnectionResetError:
+        pass
+    finally:
+        os.close(fd)
+    return handshake.read_outcome(data)
+
+
+def _poststart(directory: state.Directory, spec: Spec) -> None:
+    """Run the poststart hooks: the program runs already, so a failure ends the container."""
+    found = spec.hooks_of("poststart")
+    if not found:
+        return
+    remembered = directory.load()
+    text = jsontext.dumps(state.to_oci(directory, remembered)).encode()
+    try:
+        hooks.run_all("poststart", found, text)
+    except StepError:
+        os.kill(remembered.pid, signal.SIGKILL)
+        raise
+
+
+# --- kill, delete -------------------------------------------------------------------------------
+
+
+def kill(root: str, container_id: str, number: int, everyone: bool = False) -> None:
+    """Send a signal to the first process, or to every process of the container's cgroup.
+
+    Raises:
+        StateError: the container is not running.
+    """
+    directory = state.Directory(root, container_id)
+    remembered = directory.load()
+    status = directory.status(remembered)
+    if everyone:
+        group = cgroups.reopen(remembered.cgroup)
+        for pid in group.procs() if group is not None else ():
+            _signal(pid, number)
+        return
+    lifecycle.check(status, "kill", container_id)
+    if not _signal(remembered.pid, number):
+        raise StateError("os: process already finished")
+    if status == lifecycle.PAUSED and number == signal.SIGKILL:
+        group = cgroups.reopen(remembered.cgroup)
+        if group is not None:
+            group.thaw()  # a frozen process of cgroup v1 does not die before
+
+
+def _signal(pid: int, number: int) -> bool:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def delete(root: str, container_id: str, force: bool = False) -> None:
+    """Forget a container that has stopped; with `force` end it first.
+
+    Raises:
+        NotFoundError: there is none (with `force` that is no failure).
+        StateError: it is running.
+    """
+    directory = state.Directory(root, container_id)
+    try:
+        lock = directory.lock()
+        try:
+            _delete(directory, force)
+        finally:
+            os.close(lock)
+    except NotFoundError:
+        if not force:
+            raise
+
+
+def _delete(directory: state.Directory, force: bool) -> None:
+    try:
+        remembered = directory.load()
+    except NotFoundError:  # a create that was killed before it had written the state
+        directory.remove()
+        return
+    status = directory.status(remembered)
+    if not force:
+        lifecycle.check(status, "delete", directory.id)
+    group = cgroups.reopen(remembered.cgroup)
+    if status != lifecycle.STOPPED:
+        _kill_and_wait(remembered.pid, group)
+    if group is not None:
+        group.kill()  # what shares the host's process numbers outlives the first process
+        group.delete()
+    about = state.to_oci(directory, remembered) | {"status": lifecycle.STOPPED, "pid": 0}
+    directory.remove()
+    _poststop(remembered, about)
+
+
+def _kill_and_wait(pid: int, group: cgroups.Cgroup | None) -> None:
+    try:
+        pidfd = syscalls.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        syscalls.pidfd_send_signal(pidfd, signal.SIGKILL)
+        if group is not None:
+            group.thaw()
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.poll(10_000)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(pidfd)
+
+
+def _poststop(remembered: state.State, about: dict[str, Any]) -> None:
+    """Run the poststop hooks; their failures are told and stop nothing (runtime.md, "Delete")."""
+    from labcontainer.runtime.reader import Reader
+    from labcontainer.runtime.spec import read_hooks
+
+    for hook in read_hooks(Reader({"hooks": remembered.hooks}).child("hooks"), "poststop"):
+        if problem := hooks.run(hook, jsontext.dumps(about).encode()):
+            os.write(2, f"warning: poststop hook {hook.path}: {problem}\n".encode())
