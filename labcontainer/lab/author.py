@@ -157,7 +157,8 @@ def _tidy(notebook: Any) -> None:
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        if cell.cell_type == "code" and only_shows(cell.source):
+        folded = "folded" in cell.metadata.get("tags", []) or only_shows(cell.source)
+        if cell.cell_type == "code" and folded:
             cell.metadata["jupyter"] = {"source_hidden": True}
         merged: list[Any] = []
         for output in cell.get("outputs", []):

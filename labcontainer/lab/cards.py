@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 import textwrap
 from collections.abc import Sequence
 from html import escape
@@ -16,6 +17,8 @@ from labcontainer.lab.exercise import DONE, NOT_ATTEMPTED, NOT_YET, Exercise, Ou
 # Colours that read on a light and on a dark page; each box also has its own sign and word.
 COLOURS = {"good": "#1a7f4b", "bad": "#b35900", "quiet": "#6b7280", "info": "#2563a8"}
 SIGNS = {DONE: ("good", "✓"), NOT_YET: ("bad", "↻"), NOT_ATTEMPTED: ("quiet", "○")}
+
+_EMPHASIS = re.compile(r"(?<![\w*])\*([^*\s](?:[^*]*[^*\s])?)\*(?![\w*])")
 
 
 class Card:
@@ -77,9 +80,12 @@ def table_text(rows: Sequence[Sequence[object]]) -> str:
 
 
 def inline(text: str) -> str:
-    """Text with `code` in backticks, as HTML."""
+    """Text with `code` in backticks and *emphasis* in stars, as HTML."""
     parts = escape(text).split("`")
-    return "".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts))
+    return "".join(
+        f"<code>{part}</code>" if i % 2 else _EMPHASIS.sub(r"<em>\1</em>", part)
+        for i, part in enumerate(parts)
+    )
 
 
 def code_block(text: str) -> str:

@@ -78,8 +78,9 @@ def test_its_stand_in_takes_the_same_arguments(item: Exercise) -> None:
     space: dict[str, object] = {"__name__": "__main__"}
     mine.run_definitions(item.solution, f"<{item.id}>", space)
     for name, stand_in in found.items():
-        if callable(stand_in) and callable(space[name]):
-            asked = list(inspect.signature(space[name]).parameters.values())
+        solved = space[name]
+        if callable(stand_in) and callable(solved):
+            asked = list(inspect.signature(solved).parameters.values())
             given = list(inspect.signature(stand_in).parameters.values())
             needed = [p for p in given if p.default is p.empty]
             assert len(needed) <= len(asked) <= len(given), f"{name}: {asked} against {given}"

@@ -1,4 +1,4 @@
-"""Every notebook from top to bottom by nbval: its stored outputs are what it prints here and now."""
+"""Every notebook from top to bottom by nbval: its stored outputs are what it prints here."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ RUNS = [(path, uid) for path in NOTEBOOKS for uid in users() if not (uid and tie
 @pytest.mark.parametrize(("path", "uid"), RUNS, ids=[f"{p.stem}-uid{uid}" for p, uid in RUNS])
 def test_outputs_are_the_stored_ones(path: Path, uid: int) -> None:
     _skip_where_the_tier_is_missing(tier(path))
-    argv = [sys.executable, "-m", "pytest", "-c", "/dev/null", f"--rootdir={path.parent}",
-            "-p", "no:cacheprovider", "-q", "--nbval", "--nbval-current-env",
-            f"--nbval-sanitize-with={SANITIZE}", "--nbval-cell-timeout=60", path]  # fmt: skip
+    options = ("-q", "-p", "no:cacheprovider", "-c", "/dev/null", f"--rootdir={path.parent}")
+    nbval = ("--nbval", "--nbval-current-env", f"--nbval-sanitize-with={SANITIZE}")
+    argv = [sys.executable, "-m", "pytest", *options, *nbval, "--nbval-cell-timeout=60", str(path)]
     with learner(uid) as student:
         begun = time.monotonic()
         ended = student.run(argv, timeout=150)

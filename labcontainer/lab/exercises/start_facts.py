@@ -104,10 +104,14 @@ EXERCISE = Exercise(
     needs=("sandbox",),
     hints=(
         "`/proc/PID` is a directory of the process with that number; three entries are enough.",
-        "The name is in the file `comm`, the root is the link `root`, and the directory itself "
-        "belongs to the process's user.",
-        '`open(f"/proc/{pid}/comm").read().strip()`, `os.stat(f"/proc/{pid}").st_uid`, '
-        '`os.readlink(f"/proc/{pid}/root")`.',
+        (
+            "The name is in the file `comm`, the root is the link `root`, and the directory "
+            "itself belongs to the process's user."
+        ),
+        (
+            '`open(f"/proc/{pid}/comm").read().strip()`, `os.stat(f"/proc/{pid}").st_uid`, '
+            '`os.readlink(f"/proc/{pid}/root")`.'
+        ),
     ),
     wrong=(
         Wrong(OWN, "another process's name"),
