@@ -224,7 +224,7 @@ def main(launch: Launch, channel: handshake.Channel) -> NoReturn:
     init = Init(launch, channel)
     name = ""
     try:
-        for name, step in STEPS:
+        for name, step in STEPS:  # noqa: B007  (an error names its step)
             step(init)
     except BaseException as error:  # a child must not go on as its parent
         fail(init.status, name, error)

@@ -58,9 +58,9 @@ class State(Record):
     rootfs: str = ""
     owner: str = ""
     version: str = _SPEC_VERSION
-    annotations: dict[str, str] = {}  # noqa: RUF012  (never changed)
-    cgroup: dict[str, Any] = {}  # noqa: RUF012
-    hooks: dict[str, Any] = {}  # noqa: RUF012
+    annotations: dict[str, str] = {}
+    cgroup: dict[str, Any] = {}
+    hooks: dict[str, Any] = {}
 
     def alive(self) -> bool:
         """Whether the first process lives: the same one, not another of its number."""

@@ -12,10 +12,8 @@ from tests import machine
 
 def test_sees_a_process_of_the_run_and_its_orphans() -> None:
     before = machine.look()
-    shell = subprocess.run(
-        ["sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!"], capture_output=True, text=True, check=True
-    )
-    orphan = int(shell.stdout)
+    leave = ["sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!"]
+    orphan = int(subprocess.run(leave, stdout=subprocess.PIPE, check=True).stdout)
     try:
         left = machine.difference(before, machine.look(), ["processes"])
         assert left == [f"  + process {orphan}: sleep 60"]
