@@ -116,20 +116,24 @@ class Running:
         if self._asks >= 0:
             os.close(self._asks)
             self._asks = -1
-        limit = time.monotonic() + grace
-        while not self._over and (left := limit - time.monotonic()) > 0:
-            self._pump(left, -1)
+        self._pump_until_over(grace)
         self.kill()
         return self._result()
 
     def kill(self) -> None:
         """Kill the job's process and our child, reap it and close what is open."""
-        for pid in (self.pid, self.first):
-            if pid and not self._over:
-                _kill(pid)
-        while not self._over and self._pump(5, -1):
-            pass
+        if self.pid and self.pid != self.first and not self._over:
+            _kill(self.pid)  # our child waits for it and ends then, so that no zombie is left
+            self._pump_until_over(1)
+        if not self._over:
+            _kill(self.first)
+        self._pump_until_over(5)
         self.close()
+
+    def _pump_until_over(self, seconds: float) -> None:
+        limit = time.monotonic() + seconds
+        while not self._over and (left := limit - time.monotonic()) > 0:
+            self._pump(left, -1)
 
     def close(self) -> None:
         """Close the pipes; a process that outlives the job gets EPIPE on its next print."""

@@ -29,8 +29,8 @@ class Helper:
     def serve(self) -> None:
         """Answer requests until the kernel closes the socket."""
         for line in self.connection.makefile("r", encoding="utf-8"):
-            reply = self._answer(json.loads(line))
             self._reap()
+            reply = self._answer(json.loads(line))
             self.connection.sendall(json.dumps(reply, default=repr).encode() + b"\n")
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
