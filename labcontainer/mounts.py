@@ -177,6 +177,11 @@ def parse_mount_options(options: Iterable[str]) -> dict[str, Any]:
     }
 
 
+def option_words() -> tuple[str, ...]:
+    """Every word that is an option of its own and not data for the file system."""
+    return (*_SET, *_CLEAR, *_PROPAGATION, *_RECURSIVE, "tmpcopyup", "idmap", "ridmap")
+
+
 # --- one mount -----------------------------------------------------------------------------------
 
 # What runc lets a container's config put over files of procfs: tools like lxcfs do.

@@ -1,8 +1,8 @@
 """One container as the runtime knows it: created, started, waited for, deleted.
 
-The engine speaks to the runtime as any other engine does: a bundle with a config.json, and the
-verbs create, start, kill, delete. `bundle/` and the runtime's state are in the container's own
-directory, so whoever cleans up needs to know nothing else.
+The runtime works in this process: the container's first process is our child, waits for our word
+to start, and is killed by the kernel when we die (PR_SET_PDEATHSIG). The runtime's state is in the
+container's own directory, so whoever cleans up needs to know nothing else.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import os
 import signal
 
 from labcontainer.engine import ociconfig, request, streams
-from labcontainer.kernel import syscalls, terminal
-from labcontainer.kernel.flags import PR
+from labcontainer.kernel import sockets, syscalls, terminal
+from labcontainer.runtime import container as runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,15 +34,17 @@ class Container:
         self._open: list[int] = []
         self._master = -1
         self._document = ociconfig.config(asked, place)
+        self._container: runtime.Container
         self._insisted = 0
         self.pid = 0
         self.pidfd = -1
 
     def __enter__(self) -> Self:
-        # What the runtime leaves behind becomes a child of this process, so it can be waited for.
-        syscalls.prctl(PR.SET_CHILD_SUBREAPER, 1)
-        self.pid = self._create()
-        self.pidfd = syscalls.pidfd_open(self.pid)
+        if self.asked.tty:
+            self._container = self._create_with_terminal()
+        else:
+            self._container = self._create_with_streams()
+        self.pid, self.pidfd = self._container.pid, self._container.pidfd
         return self
 
     def __exit__(
@@ -55,19 +57,37 @@ class Container:
             if fd >= 0:
                 os.close(fd)
 
-    def _create(self) -> int:
-        if self.asked.tty:
-            return create(self.path, self._document, (-1, -1, -1), self._take_terminal)
-        given, mine = [], []
-        for fd in (0, 1, 2):
-            there = self._stream(fd)
-            given.append(there)
-            mine += [there] if there != fd else []
+    def _create(self, console: int = -1) -> runtime.Container:
+        return runtime.create(
+            runtime.Create(
+                NAME,
+                bundle=self.path,
+                root=f"{self.path}/runtime",
+                document=self._document,
+                console=console,
+                gate=False,
+                die_with_parent=True,
+            )
+        )
+
+    def _create_with_terminal(self) -> runtime.Container:
+        mine, theirs = sockets.pair()
         try:
-            return create(self.path, self._document, (given[0], given[1], given[2]), None)
+            created = self._create(theirs)
+            _, descriptors = sockets.receive(mine, 4096)
         finally:
-            for fd in mine:
-                os.close(fd)
+            os.close(mine)
+        self._take_terminal(descriptors[0])
+        return created
+
+    def _create_with_streams(self) -> runtime.Container:
+        """Create it while 0, 1 and 2 of this process are what the container is to have."""
+        given = [self._stream(fd) for fd in (0, 1, 2)]
+        with streams.Standard(given):
+            created = self._create()
+        for fd in set(given) - {0, 1, 2}:
+            os.close(fd)
+        return created
 
     def _stream(self, fd: int) -> int:
         """The descriptor that the container gets for the caller's `fd`."""
@@ -102,7 +122,7 @@ class Container:
 
     def start(self) -> None:
         """Let the program run."""
-        start(self.path)
+        self._container.start()
 
     def wait(self, signals: streams.Signals) -> int:
         """Pass bytes and signals on until the program ends; 128+n when a signal ended it."""
@@ -111,11 +131,7 @@ class Container:
                 self._relay.run(self.pidfd, signals, self._signal, self._outputs)
         else:
             self._relay.run(self.pidfd, signals, self._signal, self._outputs)
-        found = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | 0x40000000)  # __WALL
-        assert found is not None
-        if found.si_code == os.CLD_EXITED:
-            return found.si_status
-        return 128 + found.si_status
+        return self._container.wait()
 
     def _signal(self, number: int) -> None:
         """Pass a signal on: the container's first process decides what becomes of it.
@@ -137,4 +153,9 @@ class Container:
 
     def ran_out_of_memory(self) -> bool:
         """Whether the kernel killed a process for the container's memory limit."""
-        return out_of_memory(self.path)
+        return False
+
+
+def delete(path: str) -> None:
+    """End the container of this directory and forget it; may be called again."""
+    runtime.delete(f"{path}/runtime", NAME, force=True)

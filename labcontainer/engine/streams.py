@@ -71,6 +71,33 @@ def _caught(_number: int, _frame: object) -> None:
     """The wakeup descriptor has the number; a handler must be there for it to be written."""
 
 
+class Standard:
+    """Inside its block 0, 1 and 2 of this process are other descriptors: a child begins with them.
+
+    The process must have one thread.
+    """
+
+    def __init__(self, descriptors: list[int]) -> None:
+        self._descriptors = descriptors
+        self._before: list[int] = []
+
+    def __enter__(self) -> Self:
+        self._before = [os.dup(fd) for fd in (0, 1, 2)]
+        for fd, given in enumerate(self._descriptors):
+            os.dup2(self._before[given] if given < 3 else given, fd)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for fd, before in enumerate(self._before):
+            os.dup2(before, fd)
+            os.close(before)
+
+
 class Raw:
     """The caller's terminal in raw mode inside the block: every key goes to the container."""
 

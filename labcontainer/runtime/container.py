@@ -118,7 +118,17 @@ def create(asked: Create) -> Container:
 def _document(asked: Create) -> tuple[Any, str]:
     if asked.document is not None:
         return asked.document, jsontext.dumps(asked.document)
-    path = f"{asked.bundle}/config.json"
+    return read_document(asked.bundle)
+
+
+def read_document(bundle: str) -> tuple[Any, str]:
+    """A bundle's config.json, as a value and as the text that it is.
+
+    Raises:
+        NotFoundError: there is none.
+        SpecError: it is no JSON.
+    """
+    path = f"{bundle}/config.json"
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -162,7 +172,7 @@ def _create(
     mine, theirs = handshake.Channel.pair()
     opened += [mine.fd, theirs.fd]
     pid, pidfd = _bear(spec, launch, mine, theirs, group)
-    undo.push(_end, pidfd)
+    undo.push(end, pidfd)
     os.close(opened.pop())
     if spec.has_new("user"):
         users.write_maps(pid, spec.uid_maps, spec.gid_maps)
@@ -224,21 +234,19 @@ def _launch(
     try:
         root_fd = os.open(root.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
-        reason = os.strerror(error.errno).lower()
+        reason = os.strerror(error.errno or 0).lower()
         raise SpecError("root.path", f"{root.path}: {reason}") from None
     opened.append(root_fd)
     root = _with_id_maps(spec, root, opened)
     if _needs_open_sources(spec):
         root = rootfs.open_sources(root)
         opened += [mount.source_fd for mount in root.mounts if mount.source_fd >= 0]
-    gate = console = -1
+    gate = -1
     if asked.gate:
         gate = sockets.listen(directory.gate)
         opened.append(gate)
-    if isinstance(asked.console, int):
-        console = asked.console
-    else:
-        console = sockets.connect(asked.console)
+    console = open_console(asked.console)
+    if console != asked.console:
         opened.append(console)
     about = state.to_oci(directory, remembered) | {"status": lifecycle.CREATED}
     return init.Launch(
@@ -254,6 +262,11 @@ def _launch(
         new_keyring=asked.new_keyring,
         die_with_parent=asked.die_with_parent,
     )
+
+
+def open_console(console: str | int) -> int:
+    """The socket that gets the terminal's master: connected already, or by its path."""
+    return console if isinstance(console, int) else sockets.connect(console)
 
 
 def _needs_open_sources(spec: Spec) -> bool:
@@ -303,7 +316,7 @@ def _close_all(descriptors: list[int]) -> None:
         os.close(descriptors.pop())
 
 
-def _end(pidfd: int) -> None:
+def end(pidfd: int) -> None:
     """End a first process that is not to live, and wait for it."""
     try:
         syscalls.pidfd_send_signal(pidfd, signal.SIGKILL)
