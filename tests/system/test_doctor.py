@@ -1,4 +1,4 @@
-"""The doctor's word against the machine: as root, as an ordinary user, and where a switch says no."""
+"""The doctor's word against the machine: as root, without root, and where a switch says no."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from labcontainer.lab import doctor, probes
 
 AsUser = Callable[..., "CompletedProcess[str]"]
 # What the doctor says when the words are run; quick facts only.
-SAY = "import sys; from labcontainer.cli.main import main; sys.exit(main(['doctor', *sys.argv[1:]]))"
+SAY = "import sys; from labcontainer.cli.main import main; exit(main(['doctor', *sys.argv[1:]]))"
 
 
 def facts(ended: CompletedProcess[str]) -> dict[str, dict[str, Any]]:
