@@ -153,7 +153,7 @@ class Container:
 
     def ran_out_of_memory(self) -> bool:
         """Whether the kernel killed a process for the container's memory limit."""
-        return False
+        return self._container.oom_kills() > 0
 
 
 def delete(path: str) -> None:

@@ -78,6 +78,11 @@ class Container:
         ended = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | WALL)
         return exit_status(ended)
 
+    def oom_kills(self) -> int:
+        """How many of its processes the kernel has killed for want of memory."""
+        group = cgroups.reopen(self.directory.load().cgroup)
+        return group.oom_kills() if group is not None else 0
+
 
 def exit_status(ended: os.waitid_result | None) -> int:
     """What waitid(2) found, as a shell has it."""
@@ -169,6 +174,9 @@ def _create(
     opened: list[int] = []
     undo.push(_close_all, opened)
     launch = _launch(asked, spec, remembered, directory, opened)
+    if group is not None:
+        launch = launch.replace(doors=group.doors())
+        opened += launch.doors
     mine, theirs = handshake.Channel.pair()
     opened += [mine.fd, theirs.fd]
     pid, pidfd = _bear(spec, launch, mine, theirs, group)
@@ -176,8 +184,6 @@ def _create(
     os.close(opened.pop())
     if spec.has_new("user"):
         users.write_maps(pid, spec.uid_maps, spec.gid_maps)
-    if group is not None:
-        group.add(pid)
     assert spec.process is not None
     init.set_oom_score(pid, spec.process.oom_score_adj)
     remembered = remembered.replace(
