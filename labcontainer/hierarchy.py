@@ -69,6 +69,8 @@ def _place_for_groups(mounted: cgroupfs.Hierarchy, own: str) -> str:
     """The topmost directory, from the mount point down to our own group, that we may write."""
     # Inside a container the mount shows a part of the tree: `root` is what it has at its top.
     way = own.removeprefix(mounted.root.rstrip("/")).strip("/").split("/")
+    if ".." in way:  # we are outside of what this cgroup namespace shows
+        way = []
     path = mounted.path
     for name in ("", *way):
         path = f"{path}/{name}" if name else path

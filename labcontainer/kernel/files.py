@@ -10,6 +10,10 @@ import os
 
 from labcontainer.kernel import trace
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class PseudoFileError(OSError):
     """An `OSError` that says what was written or read, and where."""
@@ -119,6 +123,19 @@ def wait_for(path: str, line: str, deadline: float) -> bool:
         raise _fail(error, "wait on", path) from None
     finally:
         os.close(fd)
+
+
+def look_again(done: Callable[[], bool], deadline: float) -> bool:
+    """Ask until it is so, or until the deadline: for what the kernel has no event for."""
+    import time
+
+    pause = 0.0005
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+        pause = min(pause * 2, 0.02)
+    return True
 
 
 def write_atomically(path: str, data: bytes, mode: int = 0o600) -> None:

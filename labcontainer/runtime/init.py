@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from labcontainer import namespaces, rootfs, users
+from labcontainer import cgroups, namespaces, rootfs, users
 from labcontainer.devices import bind_console
 from labcontainer.errors import StepError
 from labcontainer.kernel import confined, files, sockets, syscalls, terminal
@@ -40,6 +40,7 @@ class Launch(Record):
     no_pivot: bool = False
     new_keyring: bool = True
     die_with_parent: bool = False
+    doors: tuple[int, ...] = ()  # into the container's cgroups
 
 
 class Init:
@@ -51,6 +52,10 @@ class Init:
         self.channel = channel
         self.status = channel.fd  # who learns whether the program could be started
         self.confinement: Confinement
+
+    def enter_groups(self) -> None:
+        """The container's cgroups, before anything is made that would count."""
+        cgroups.enter(self.launch.doors)
 
     def new_session(self) -> None:
         """A session of its own: signals from the caller's terminal don't reach it."""
@@ -195,6 +200,7 @@ class Init:
 
 
 STEPS: tuple[tuple[str, Callable[[Init], None]], ...] = (
+    ("enter the cgroups", Init.enter_groups),
     ("start a session", Init.new_session),
     ("wait for the id maps", Init.wait_for_maps),
     ("compile the system call filter", Init.prepare_confinement),

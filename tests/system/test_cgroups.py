@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from labcontainer import cgroups
+from labcontainer import cgroups, limits
 from labcontainer.cgroups import Cgroup, Limits, from_oci
 from labcontainer.errors import ExistsError, SpecError, StateError, UnsupportedError
 from labcontainer.kernel import files
@@ -387,11 +388,33 @@ def test_born_in_the_group(group: Cgroup) -> None:
         os.close(pidfd)
 
 
+def test_goes_in_by_itself(group: Cgroup) -> None:
+    from labcontainer.kernel import syscalls
+
+    doors, told = group.doors(), os.pipe()
+    pid, pidfd = syscalls.clone3(0, cgroup=group.descriptor(), want_pidfd=True)
+    if pid == 0:
+        cgroups.enter(doors)
+        os.write(told[1], b"in")
+        signal.pause()
+        os._exit(1)
+    try:
+        assert os.read(told[0], 2) == b"in"
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        assert {line.split(":", 2)[2] for line in lines} == {group.path}
+        assert group.procs() == (pid,)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        for fd in (*doors, *told, pidfd):
+            os.close(fd)
+
+
 # --- what the kernel refuses ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "limits",
+    "wished",
     [
         Limits(cpuset_cpus="999"),
         Limits(cpuset_cpus="nonsense"),
@@ -402,9 +425,9 @@ def test_born_in_the_group(group: Cgroup) -> None:
         Limits(hugetlb=(("3MB", 1),)),
     ],
 )
-def test_refusal_is_one_clear_line(group: Cgroup, limits: Limits) -> None:
+def test_refusal_is_one_clear_line(group: Cgroup, wished: Limits) -> None:
     with pytest.raises(UnsupportedError) as refused:
-        group.apply(limits)
+        group.apply(wished)
     words = str(refused.value)
     assert "\n" not in words
     assert group.path in words or "kernel has no" in words or "is of cgroup v2" in words
@@ -432,3 +455,116 @@ def test_watchers_and_events_leave_no_descriptor(group: Cgroup) -> None:
     with group.watch_oom():
         pass
     assert os.listdir("/proc/self/fd") == before
+
+
+# --- an ordinary user, neighbours ----------------------------------------------------------------
+
+DELEGATED = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+os.setgroups([]); os.setresgid(1000, 1000, 1000); os.setresuid(1000, 1000, 1000)
+from labcontainer import cgroups, limits
+from labcontainer.cgroups import Limits
+group = cgroups.for_container("", "mine", Limits(pids=7))
+print(group.layout.kind, group.directories[""])
+with group:
+    group.apply(Limits(pids=7, memory=32 << 20))
+    print(open(group.directories[""] + "/pids.max").read().strip())
+    print(open("/proc/self/cgroup").read().rpartition("/")[2].strip())
+print(os.path.exists(group.directories[""]))
+"""
+
+
+def test_delegated_group_of_an_ordinary_user(make: Callable[[str], Cgroup]) -> None:
+    if cgroups.detect().kind != "v2":
+        pytest.skip("delegation is version 2's; the user-mode kernel's run of this has it")
+    above = make("delegated")
+    directory = above.directories[""]
+    for name in ("", "/cgroup.procs", "/cgroup.subtree_control", "/cgroup.threads"):
+        os.chown(directory + name, 1000, 1000)
+    root = str(Path(cgroups.__file__).parents[1])
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", "input()\n" + DELEGATED, root],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as program:  # fmt: skip
+        above.add(program.pid)
+        said = program.communicate("\n", timeout=60)[0].splitlines()
+    # It was in the way of its own controllers (no internal processes), and stepped aside.
+    assert said == [f"v2 {directory}/labcontainer/mine", "7", "labcontainer-self", "False"]
+
+
+NEIGHBOUR = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from labcontainer import cgroups
+for number in range(15):
+    name = f"/labcontainer-race-{sys.argv[3]}/{sys.argv[2]}"
+    with cgroups.Cgroup(name, cgroups.detect()) as group:
+        pid = os.fork()
+        if not pid:
+            import signal
+            signal.pause()
+        group.add(pid)
+        assert group.procs() == (pid,)
+        group.kill()
+        os.waitpid(pid, 0)
+"""
+
+
+def test_neighbours_make_and_remove_the_same_parent() -> None:
+    root = str(Path(cgroups.__file__).parents[1])
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", NEIGHBOUR, root, str(number), str(os.getpid())],
+            stderr=subprocess.PIPE, text=True,
+        )
+        for number in range(4)
+    ]  # fmt: skip
+    errors = [program.communicate(timeout=100)[1] for program in programs]
+    for top in (*cgroups.detect().v1.values(), cgroups.detect().v2):
+        left = f"{top}/labcontainer-race-{os.getpid()}"
+        if os.path.isdir(left):  # made by one, still used by another when that one ended
+            os.rmdir(left)
+    assert [program.returncode for program in programs] == [0] * 4, errors
+
+
+# --- runc as the oracle --------------------------------------------------------------------------
+
+
+@pytest.mark.requires("runc", "strace")
+def test_the_same_writes_as_runc(rootfs: Path, tmp_path: Path) -> None:
+    resources = {
+        "devices": [{"allow": False, "access": "rwm"},
+                    {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rwm"}],
+        "memory": {"limit": 67108864, "swap": 134217728, "reservation": 33554432},
+        "cpu": {"shares": 512, "quota": 50000, "period": 100000},
+        "pids": {"limit": 64},
+    }  # fmt: skip
+    place = f"/labcontainer-runc-{os.getpid()}"
+    subprocess.run(["runc", "spec"], cwd=tmp_path, check=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["root"]["path"] = str(rootfs)
+    config["process"].update(args=["true"], terminal=False)
+    config["linux"].update(resources=resources, cgroupsPath=place)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    trace = tmp_path / "trace"
+    subprocess.run(
+        ["strace", "-f", "-y", "-o", trace, "-e", "trace=write",
+         "runc", "--root", tmp_path / "state", "run", place[1:]],
+        cwd=tmp_path, check=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    theirs = set(
+        re.findall(
+            rf'write\(\d+</sys/fs/cgroup/[^>]*{place}/([^>]+)>, "([^"]*)"', trace.read_text()
+        )
+    )
+    theirs = {(file, "a" if value == "a *:* rwm" else value) for file, value in theirs}
+    layout = cgroups.detect()
+    plan = limits.plan(from_oci(resources), layout.controllers())
+    ours = {(step.file, step.value) for step in plan if isinstance(step, limits.Write)}
+    if layout.kind == "v2":  # runc 1.1 has the older conversion of shares
+        ours, theirs = ({w for w in writes if w[0] != "cpu.weight"} for writes in (ours, theirs))
+    assert ours <= theirs
+    assert {file for file, _ in theirs - ours} <= {
+        "cgroup.procs", "cpuset.cpus", "cpuset.mems", "freezer.state", "cgroup.freeze",
+    }  # fmt: skip
