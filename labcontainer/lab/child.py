@@ -306,7 +306,7 @@ def become_ordinary() -> None:
         os.setresuid(*3 * (ORDINARY_USER,))
     except OSError:
         uid, gid = os.geteuid(), os.getegid()
-        if uid != ORDINARY_USER:
+        if uid != ORDINARY_USER and syscalls.capget()[0]:  # without any right it is one already
             syscalls.unshare(CLONE.NEWUSER)
             files.write("/proc/self/setgroups", "deny")
             files.write("/proc/self/gid_map", f"{ORDINARY_USER} {gid} 1")

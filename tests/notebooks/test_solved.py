@@ -1,0 +1,80 @@
+"""The course as a good student leaves it: every hole filled, every notebook run to its end.
+
+What the cells below an exercise do with the package's function they must do with the learner's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from labcontainer.lab.exercise import NOT_CHECKED, every, find
+from tests.notebooks.learner import NOTEBOOKS, Learner, code_cells, learner
+
+pytestmark = [pytest.mark.requires("sandbox"), pytest.mark.timeout(180)]
+
+
+def solved(path: Path, home: Path) -> Path:
+    """A copy of a notebook with the solutions in its exercise cells."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in code_cells(notebook):
+        if cell.source.startswith("%%exercise"):
+            item = find(cell.source.split()[1])
+            cell.source = f"%%exercise {item.id}\n{item.solution}"
+    target = home / path.name
+    nbformat.write(notebook, target)
+    return target
+
+
+def run(student: Learner, path: Path) -> list[str]:
+    """Run it as `author execute` does, in the student's own home; the texts of its outputs."""
+    say = (
+        "import sys; from pathlib import Path; from labcontainer.lab import author;"
+        "import nbformat; from nbclient import NotebookClient;"
+        "path = Path(sys.argv[1]); notebook = nbformat.read(path, as_version=4);"
+        "NotebookClient(notebook, timeout=60, kernel_name='python3',"
+        " resources={'metadata': {'path': str(path.parent)}}).execute();"
+        "nbformat.write(notebook, path)"
+    )
+    ended = student.run([sys.executable, "-c", say, path], timeout=150)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    outputs = [o for c in code_cells(nbformat.read(path, as_version=4)) for o in c.outputs]
+    return [o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in outputs]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_solved_notebook_runs_to_its_end(path: Path) -> None:
+    ids = [item.id for item in every() if item.notebook == path.stem]
+    with learner(os.geteuid()) as student:
+        texts = run(student, solved(path, student.home))
+        for name in ids:
+            answers = [text for text in texts if text[1:].startswith(f" {name} · ")]
+            assert len(answers) == 1, texts
+            if NOT_CHECKED not in answers[0]:
+                assert f"{name} · done" in answers[0]
+        record = json.loads((student.home / "mycontainer/progress.json").read_text())
+        assert all(record["answers"][name]["done"] for name in ids)
+        modules = {find(name).module for name in ids}
+        assert all((student.home / f"mycontainer/{module}.py").exists() for module in modules)
+
+
+@pytest.mark.requires("root", "busybox")
+def test_a_container_runs_on_what_the_learner_wrote() -> None:
+    """All holes filled: the engine's container is made by the learner's functions."""
+    using = Path(sys.executable).parent / "labcontainer"
+    with learner(os.geteuid()) as student:
+        for path in NOTEBOOKS:
+            run(student, solved(path, student.home))
+        replaces = json.loads((student.home / "mycontainer/replaces.json").read_text())
+        assert replaces
+        ended = student.run([using, "run", "--rm", "--network", "none", "--using", "mycontainer",
+                             "busybox", "sh", "-c", "echo $$; ls /proc/1/fd >/dev/null; echo ok"],
+                            cwd=student.home)  # fmt: skip
+        assert (ended.returncode, ended.stdout) == (0, "1\nok\n"), ended.stderr
+        shutil.rmtree(student.home / "roots", ignore_errors=True)
