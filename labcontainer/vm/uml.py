@@ -1,0 +1,311 @@
+"""User-mode Linux: Debian's kernel as an ordinary process, with the verbs of a container.
+
+No privilege is asked for: not root, no capability, no KVM. The guest sees the host's file tree as
+the user sees it, read-only, with an overlay in its own memory on top.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import selectors
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from labcontainer.errors import LabError, StateError, UnsupportedError
+from labcontainer.record import Record
+from labcontainer.vm import boot, frames
+
+BOOT_SECONDS = 60.0
+CONSOLE_KEPT = 32768  # bytes of the console that an error may quote
+CHUNK = 65536
+# The kernel has helper processes of its own that outlive a kill of it. The guard is the leader of
+# a group that holds them all, and ends the group when the kernel ends or when we do (its standard
+# input is a pipe of ours: it closes when we are killed, too).
+GUARD = '{ "$@" </dev/null; kill -KILL 0; } & read -r _; kill -KILL 0'
+
+Sink = Callable[[bytes], object]
+
+
+class BootError(LabError):
+    """The guest's kernel did not come up, or ended under a running program."""
+
+
+class ProgramTimeoutError(LabError):
+    """A program in the guest took longer than it was given."""
+
+    exit_status = 124
+
+
+class Machine(Record):
+    """What to boot. `memory` as the kernel spells it (512M); `uid` is who the kernel runs as on
+    the host, None for the caller; `share_rw` are directories that the guest may write to."""
+
+    memory: str = "512M"
+    share_rw: tuple[str, ...] = ()
+    uid: int | None = None
+    hostname: str = "uml"
+    tmpdir: str = ""
+
+
+class Program(Record):
+    """What to run in a guest. Without `env` it gets the guest's own few variables."""
+
+    argv: tuple[str, ...]
+    uid: int = 0
+    cwd: str = "/"
+    env: Mapping[str, str] = boot.GUEST_ENV
+
+
+def kernel() -> str:
+    """The user-mode kernel's path. Raises UnsupportedError where there is none."""
+    if platform.machine() != "x86_64":
+        raise UnsupportedError("user-mode Linux", f"Debian has it for x86-64 only, this machine "
+                               f"is {platform.machine()}")  # fmt: skip
+    path = shutil.which("linux.uml")
+    if path is None or not os.path.isdir(boot.MODULE_TREE):
+        raise UnsupportedError("user-mode Linux", "it is not installed",
+                               "on Debian: apt install user-mode-linux")  # fmt: skip
+    return path
+
+
+def boot_of(machine: Machine) -> boot.Boot:
+    """What this machine has to boot with."""
+    busybox = shutil.which("busybox", path=boot.GUEST_ENV["PATH"])
+    shell = (busybox, "sh") if busybox else ("/bin/sh",)
+    python = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
+    if not _reachable(python) and os.path.exists("/usr/bin/python3"):
+        python = "/usr/bin/python3"
+    return boot.Boot(kernel(), shell, python, machine.memory, machine.share_rw, machine.hostname)
+
+
+def _reachable(path: str) -> bool:
+    """Whether every user may run a program: the guest's kernel may be another user's process."""
+    above = path
+    while above != "/":
+        if not os.stat(above).st_mode & 0o001:
+            return False
+        above = os.path.dirname(above)
+    return True
+
+
+class Guest:
+    """A running guest. Leaves no file and no process, however it or its caller ends."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.console = bytearray()
+        self._reader = frames.Reader()
+        self._waiting: dict[int, tuple[Sink, Sink]] = {}
+        self._ended: dict[int, int] = {}
+        self._last = 0
+        self._ready = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._selector = selectors.DefaultSelector()
+
+    def __enter__(self) -> Guest:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.delete()
+
+    def start(self, timeout: float = BOOT_SECONDS) -> None:
+        """Boot; returns when the guest takes programs. Raises BootError, UnsupportedError."""
+        if self._process is not None:
+            raise StateError("the guest is running")
+        plan = boot_of(self.machine)
+        self._line, theirs = socket.socketpair()
+        script = os.memfd_create("labcontainer-boot", 0)
+        try:
+            os.write(script, boot.script(plan))
+            self._launch(boot.command_line(plan, theirs.fileno(), script), theirs.fileno(), script)
+        finally:
+            theirs.close()
+            os.close(script)
+        self._line.setblocking(False)
+        self._selector.register(self._line, selectors.EVENT_READ, self._hear)
+        assert self._process and self._process.stdout
+        self._selector.register(self._process.stdout, selectors.EVENT_READ, self._watch_console)
+        try:
+            self._until(lambda: self._ready, timeout, "boot")
+        except BaseException:
+            self.delete()
+            raise
+
+    def _launch(self, argv: list[str], *inherited: int) -> None:
+        user = self.machine.uid
+        folder = self.machine.tmpdir or os.environ.get("TMPDIR", "/tmp")
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", GUARD, "labcontainer-vm", *argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=inherited,
+            start_new_session=True,
+            cwd="/",
+            env={"PATH": boot.GUEST_ENV["PATH"], "TMPDIR": folder},
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
+        )
+
+    # --- programs
+
+    def exec(
+        self, program: Program, stdout: Sink = bytes, stderr: Sink = bytes, stdin: bytes = b""
+    ) -> int:
+        """Start a program in the guest; its number, for `wait` and `kill`."""
+        self._last += 1
+        request = {
+            "argv": list(program.argv),
+            "uid": program.uid,
+            "gid": program.uid,
+            "cwd": program.cwd,
+            "env": dict(program.env),
+        }
+        self._waiting[self._last] = (stdout, stderr)
+        self._send(frames.EXEC, self._last, json.dumps(request).encode())
+        if stdin:
+            self._send(frames.STDIN, self._last, stdin)
+        self._send(frames.STDIN, self._last)
+        return self._last
+
+    def wait(self, number: int, timeout: float | None = None) -> int:
+        """The exit status of a program, 128 + n for signal n, once its output is passed on."""
+        self._until(lambda: number in self._ended, timeout, "program")
+        return self._ended.pop(number)
+
+    def kill(self, number: int, signal: int = 15) -> None:
+        """Send a program a signal."""
+        self._send(frames.SIGNAL, number, str(int(signal)).encode())
+
+    def delete(self) -> None:
+        """End the guest, whatever runs in it."""
+        if self._process is None:
+            return
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.close()  # the guard ends the group
+        self._process.wait()
+        self._process.stdout.close()
+        self._process = None
+        self._selector.close()
+        self._selector = selectors.DefaultSelector()
+        self._line.close()
+
+    # --- the line
+
+    def _send(self, kind: int, number: int, data: bytes = b"") -> None:
+        """Write one message, and take in what comes meanwhile: both sides may be full."""
+        if self._process is None:
+            raise StateError("the guest is not running")
+        left = memoryview(frames.pack(kind, number, data))
+        while left:
+            try:
+                left = left[self._line.send(left) :]
+            except BlockingIOError:
+                self._turn(0.05)
+            except OSError as error:
+                raise self._gone() from error
+
+    def _hear(self) -> None:
+        try:
+            data = self._line.recv(CHUNK)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise self._gone()
+        for kind, number, body in self._reader.feed(data):
+            self._take(kind, number, body)
+
+    def _take(self, kind: int, number: int, body: bytes) -> None:
+        if kind == frames.READY:
+            self._ready = True
+        elif kind == frames.EXIT:
+            self._ended[number] = int(body)
+            self._waiting.pop(number, None)
+        elif number in self._waiting:
+            self._waiting[number][kind == frames.STDERR](body)
+
+    def _watch_console(self) -> None:
+        assert self._process and self._process.stdout
+        data = os.read(self._process.stdout.fileno(), CHUNK)
+        if not data:
+            raise self._gone()
+        self.console += data
+        del self.console[:-CONSOLE_KEPT]
+
+    def _turn(self, seconds: float | None) -> None:
+        for key, _ in self._selector.select(seconds):
+            key.data()
+
+    def _until(self, done: Callable[[], bool], timeout: float | None, what: str) -> None:
+        ends = None if timeout is None else time.monotonic() + timeout
+        while not done():
+            left = None if ends is None else ends - time.monotonic()
+            if left is not None and left <= 0:
+                if what == "boot":
+                    raise BootError(f"the guest did not boot in {timeout:g} s: {self._cause()}")
+                raise ProgramTimeoutError(f"the program in the guest took more than {timeout:g} s")
+            self._turn(left)
+
+    def _gone(self) -> BootError:
+        self._drain_console()
+        when = "under its programs" if self._ready else "before it was up"
+        return BootError(f"the guest's kernel ended {when}: {self._cause()}")
+
+    def _drain_console(self) -> None:
+        """What the kernel still said, for the error; its group is dead in a moment."""
+        stdout = self._process.stdout if self._process else None
+        ends = time.monotonic() + 2
+        while stdout is not None and time.monotonic() < ends:
+            if not self._selector.select(0.1):
+                continue
+            data = os.read(stdout.fileno(), CHUNK) if stdout else b""
+            if not data:
+                return
+            self.console += data
+
+    def _cause(self) -> str:
+        """The line of the console that says why, else its last."""
+        lines = [line.strip() for line in self.console.decode(errors="replace").splitlines()]
+        lines = [line for line in lines if line]
+        for mark in ("labcontainer: boot failed", "Out of memory", "Kernel panic", "Failed to",
+                     "No space left"):  # fmt: skip
+            found = [line for line in lines if mark in line]
+            if found:
+                return found[0]
+        return lines[-1] if lines else "the console is empty"
+
+
+def run(
+    argv: Sequence[str],
+    uid: int = 0,
+    memory: str = "512M",
+    env: Mapping[str, str] | None = None,
+    cwd: str = "/",
+    share_rw: Sequence[str] = (),
+    timeout: float | None = None,
+    host_uid: int | None = None,
+) -> int:
+    """Boot a guest, run one program in it as `uid`, pass its output on; its exit status.
+
+    Raises BootError when the guest's kernel ends, ProgramTimeoutError after `timeout` seconds.
+    """
+    program = Program(tuple(argv), uid, cwd, boot.GUEST_ENV if env is None else env)
+    machine = Machine(memory, tuple(os.path.abspath(one) for one in share_rw), host_uid)
+    with Guest(machine) as guest:
+        return guest.wait(guest.exec(program, _printer(1), _printer(2)), timeout)
+
+
+def _printer(descriptor: int) -> Sink:
+    def write(data: bytes) -> None:
+        while data:
+            data = data[os.write(descriptor, data) :]
+
+    return write
