@@ -19,6 +19,7 @@ from labcontainer.kernel import syscalls
 from labcontainer.kernel.flags import AT, RESOLVE
 
 HERE = int(AT.FDCWD)
+_TRIES = 32
 _LINKS = 40  # the kernel's own limit of symbolic links in one walk (path_resolution(7))
 
 
@@ -39,13 +40,17 @@ def open_in(root: int, path: str, flags: int = os.O_PATH, resolve: int = 0) -> i
     Raises:
         OSError: as open(2); ELOOP for a link that `resolve` refuses.
     """
-    if _Kernel.has_openat2:
+    for _ in range(_TRIES if _Kernel.has_openat2 else 0):
         try:
             return syscalls.openat2(root, path, flags, 0, RESOLVE.IN_ROOT | resolve)
         except OSError as error:
-            if error.errno != errno.ENOSYS:
+            if error.errno == errno.ENOSYS:
+                _Kernel.has_openat2 = False
+                break
+            # EAGAIN: a rename or mount somewhere on the machine, while the path has a `..`, and the
+            # kernel can't be sure that it did not lead out. openat2(2): try again.
+            if error.errno != errno.EAGAIN:
                 raise
-            _Kernel.has_openat2 = False
     return walk(root, path, flags, resolve)
 
 

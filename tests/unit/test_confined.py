@@ -141,3 +141,21 @@ def test_no_descriptor_is_left_open(root: int, open_in: Open) -> None:
             pass
     os.close(confined.open_or_make(root, "dangling/x/y", directory=False))
     assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("refusals", [1, 1000])
+def test_again_is_tried_again_and_then_walked(
+    root: int, monkeypatch: pytest.MonkeyPatch, refusals: int
+) -> None:
+    """openat2 gives EAGAIN for a path with `..` whenever anybody renames or mounts meanwhile."""
+    real, asked = syscalls.openat2, [0]
+
+    def racing(*args: object) -> int:
+        asked[0] += 1
+        if asked[0] <= refusals:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        return int(real(*args))
+
+    monkeypatch.setattr(syscalls, "openat2", racing)
+    assert contents(confined.open_in(root, "etc/../absolute")) == "container"
+    assert 1 < asked[0] < 100
