@@ -555,7 +555,7 @@ def test_the_same_writes_as_runc(rootfs: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     theirs = set(
         re.findall(
-            rf'write\(\d+</sys/fs/cgroup/[^>]*{place}/([^>]+)>, "([^"]*)"', trace.read_text()
+            rf'write\(\d+</sys/fs/cgroup[^>]*{place}/([^>]+)>, "([^"]*)"', trace.read_text()
         )
     )
     theirs = {(file, "a" if value == "a *:* rwm" else value) for file, value in theirs}
