@@ -65,6 +65,10 @@ def run(asked: request.Request) -> int:
     root = rootdir.find(asked.image, tell)
     rootdir.check(root)
     rootdir.sources(asked)
+    if asked.using:
+        from labcontainer.runtime import using
+
+        using.install(asked.using)
     folder = leftovers.folder()
     here = enter()
     for path in leftovers.abandoned(folder):

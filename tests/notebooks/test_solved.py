@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import nbformat
 import pytest
 
 from labcontainer.lab.exercise import NOT_CHECKED, every, find
-from tests.notebooks.learner import NOTEBOOKS, Learner, code_cells, learner
+from tests.notebooks.learner import NOTEBOOKS, Learner, code_cells, learner, users
 
 pytestmark = [pytest.mark.requires("sandbox"), pytest.mark.timeout(180)]
 
@@ -64,17 +63,34 @@ def test_a_solved_notebook_runs_to_its_end(path: Path) -> None:
         assert all((student.home / f"mycontainer/{module}.py").exists() for module in modules)
 
 
-@pytest.mark.requires("root", "busybox")
-def test_a_container_runs_on_what_the_learner_wrote() -> None:
-    """All holes filled: the engine's container is made by the learner's functions."""
-    using = Path(sys.executable).parent / "labcontainer"
-    with learner(os.geteuid()) as student:
-        for path in NOTEBOOKS:
-            run(student, solved(path, student.home))
+@pytest.mark.requires("busybox")
+@pytest.mark.parametrize("uid", users(), ids=lambda uid: f"uid{uid}")
+def test_a_container_runs_on_what_the_learner_wrote(uid: int) -> None:
+    """All that can be replaced is; then one function is spoiled, and is the one that is missed."""
+    program = Path(sys.executable).parent / "labcontainer"
+    argv = [program, "run", "--rm", "--network", "none", "--using", "mycontainer", "busybox",
+            "sh", "-c", "echo $$; hostname >/dev/null; echo ok"]  # fmt: skip
+    with learner(uid) as student:
+        ended = student.run([sys.executable, "-c", _WRITE_ALL])
+        assert ended.returncode == 0, ended.stderr
         replaces = json.loads((student.home / "mycontainer/replaces.json").read_text())
-        assert replaces
-        ended = student.run([using, "run", "--rm", "--network", "none", "--using", "mycontainer",
-                             "busybox", "sh", "-c", "echo $$; ls /proc/1/fd >/dev/null; echo ok"],
-                            cwd=student.home)  # fmt: skip
+        assert "labcontainer.rootfs.pivot_root" in replaces
+        ended = student.run(argv, cwd=student.home)
         assert (ended.returncode, ended.stdout) == (0, "1\nok\n"), ended.stderr
-        shutil.rmtree(student.home / "roots", ignore_errors=True)
+        with (student.home / "mycontainer/chroot.py").open("a") as file:
+            file.write("\n\ndef pivot(root):\n    raise OSError(1, 'this is mine')\n")
+        ended = student.run(argv, cwd=student.home)
+        assert ended.returncode == 125
+        assert "this is mine" in ended.stderr
+
+
+# Every exercise done, as far as `mycontainer/` is concerned.
+_WRITE_ALL = """
+from labcontainer.lab import mine, progress
+from labcontainer.lab.exercise import every
+record = progress.load()
+for item in every():
+    record.of(item.id).update(state="done", done=item.solution)
+progress.save(record)
+mine.write(record)
+"""
