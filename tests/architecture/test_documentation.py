@@ -97,12 +97,11 @@ def test_subcommand_is_documented(command: list[str]) -> None:
     assert f"labcontainer {' '.join(command)}" in words()
 
 
-def oci_verbs() -> list[str]:
+def test_oci_verbs_and_their_options_are_documented() -> None:
     from labcontainer.runtime import oci
 
-    return sorted(oci.VERBS)
-
-
-def test_oci_verbs_are_documented() -> None:
     page = (ROOT / "docs/oci-command.md").read_text()
-    assert [verb for verb in oci_verbs() if f"`{verb}" not in page] == []
+    options = {option for known, *_ in oci.VERBS.values() for option in known} | set(oci.GLOBAL)
+    missing = [verb for verb in oci.VERBS if f"`{verb}" not in page]
+    missing += [f"--{option}" for option in options if f"--{option}" not in page]
+    assert missing == []

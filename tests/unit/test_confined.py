@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,7 +151,7 @@ def test_again_is_tried_again_and_then_walked(
     """openat2 gives EAGAIN for a path with `..` whenever anybody renames or mounts meanwhile."""
     real, asked = syscalls.openat2, [0]
 
-    def racing(*args: object) -> int:
+    def racing(*args: Any) -> int:
         asked[0] += 1
         if asked[0] <= refusals:
             raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
