@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import time
 
 from labcontainer import cgroupfs, hierarchy, limits, refusals, usage
@@ -24,6 +23,7 @@ from labcontainer.errors import SpecError, StateError, UnsupportedError
 from labcontainer.hierarchy import Layout as Layout
 from labcontainer.hierarchy import detect as detect
 from labcontainer.kernel import bpf, files
+from labcontainer.kernel.signals import signal
 from labcontainer.limits import Limits as Limits
 from labcontainer.resources import from_oci as from_oci
 from labcontainer.undo import Undo
@@ -247,7 +247,8 @@ class Cgroup:
             if error.errno == errno.ENOENT:
                 if first.fallback is not None:
                     return self._write([w.fallback for w in writes if w.fallback is not None])
-                if all(write.optional for write in writes):
+                vacuous = first.limit == "memory_swap" and not usage.machine_has_swap()
+                if vacuous or all(write.optional for write in writes):
                     return None
             raise refusals.of_write(error, first) from error
         return None

@@ -175,6 +175,11 @@ def _io_v2(directory: str) -> dict[str, Any]:
     return found
 
 
+def machine_has_swap() -> bool:
+    """Whether there is any swap that a group could use (proc(5), /proc/swaps)."""
+    return len(_text("/proc/swaps").splitlines()) > 1  # the first line is the head
+
+
 # --- the OOM killer ------------------------------------------------------------------------------
 
 

@@ -430,6 +430,25 @@ def test_missing_swap_accounting_is_named() -> None:
     assert "swapaccount=1" in str(refusals.of_write(OSError(errno.ENOENT, "x"), write))
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_swap_limit_without_swap_accounting(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, swap: bool
+) -> None:
+    """Docker limits swap whenever memory is limited; where there is no swap that says nothing."""
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/memory.max").touch()
+    monkeypatch.setattr(usage, "machine_has_swap", lambda: swap)
+    group = cgroups.Cgroup("/x", cgroups.Layout("v2", {}, str(tmp_path)))
+    if swap:
+        with pytest.raises(UnsupportedError, match=r"memory_swap = 5.*swapaccount=1"):
+            group.apply(Limits(memory=5, memory_swap=10))
+    else:
+        assert group.apply(Limits(memory=5, memory_swap=10, swappiness=3)) == (
+            "swappiness: version 2 has no swappiness of a group",
+        )
+    assert (tmp_path / "x/memory.max").read_text() == "5"
+
+
 def test_numbers_of_both_versions(tmp_path: Any) -> None:
     for name, text in {
         "cpu.stat": "usage_usec 5\nuser_usec 3\nsystem_usec 2\nnr_periods 4\nnr_throttled 1\n"
