@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 
 from labcontainer.errors import SpecError, UnsupportedError
 from labcontainer.kernel import files, syscalls
 from labcontainer.kernel.flags import CLONE
+from labcontainer.kernel.signals import signal
 from labcontainer.record import Record
 
 TYPE_CHECKING = False

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 
 from labcontainer.errors import NotFoundError, SpecError, UnsupportedError
 from labcontainer.kernel import confined, files, syscalls
 from labcontainer.kernel.flags import CLONE
+from labcontainer.kernel.signals import signal
 from labcontainer.record import Record
 
 TYPE_CHECKING = False

@@ -6,8 +6,8 @@ By `_socket`, the C half of Python's `socket`: the other half costs 8 ms of impo
 from __future__ import annotations
 
 import _socket
-import array
 import os
+import struct
 
 _SCM = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS)
 _MOST = 16  # descriptors in one message
@@ -31,7 +31,7 @@ def send(fd: int, data: bytes, descriptors: tuple[int, ...] = ()) -> None:
     """
     sock = _borrow(fd)
     try:
-        extra = [(*_SCM, array.array("i", descriptors))] if descriptors else []
+        extra = [(*_SCM, struct.pack(f"{len(descriptors)}i", *descriptors))] if descriptors else []
         sock.sendmsg([data], extra, _socket.MSG_NOSIGNAL)
     finally:
         sock.detach()
@@ -45,10 +45,10 @@ def receive(fd: int, size: int) -> tuple[bytes, tuple[int, ...]]:
         data, messages, _, _ = sock.recvmsg(size, room, _socket.MSG_CMSG_CLOEXEC)
     finally:
         sock.detach()
-    found = array.array("i")
+    found: list[int] = []
     for level, kind, payload in messages:
         if (level, kind) == _SCM:
-            found.frombytes(payload[: len(payload) - len(payload) % 4])
+            found += struct.unpack(f"{len(payload) // 4}i", payload[: len(payload) // 4 * 4])
     return data, tuple(found)
 
 

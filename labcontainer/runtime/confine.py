@@ -16,7 +16,6 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import signal
 import stat
 import sys
 
@@ -31,6 +30,7 @@ from labcontainer.errors import (
 )
 from labcontainer.kernel import confined, memexec, sockets, syscalls
 from labcontainer.kernel.flags import CLOSE_RANGE, PERSONALITY, PR, RESOLVE
+from labcontainer.kernel.signals import signal
 from labcontainer.runtime import jsontext
 
 TYPE_CHECKING = False

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 
 from labcontainer.kernel import syscalls, terminal
+from labcontainer.kernel.signals import signal
 
 _NOT_PASSED_ON = (signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGURG, signal.SIGPIPE)
 _FATAL = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP)

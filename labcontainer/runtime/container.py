@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 
 from labcontainer import cgroups, namespaces, rootfs, users
 from labcontainer.errors import NotFoundError, SpecError, StateError, StepError
 from labcontainer.kernel import sockets, syscalls
+from labcontainer.kernel.signals import signal
 from labcontainer.record import Record
 from labcontainer.runtime import birth, handshake, hooks, init, jsontext, lifecycle, state
 from labcontainer.runtime.spec import Spec, read_spec

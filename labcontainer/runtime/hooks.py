@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 
 from labcontainer.errors import StepError
 from labcontainer.kernel import syscalls
+from labcontainer.kernel.signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
