@@ -24,10 +24,17 @@ from labcontainer.vm import boot, frames
 BOOT_SECONDS = 60.0
 CONSOLE_KEPT = 32768  # bytes of the console that an error may quote
 CHUNK = 65536
-# The kernel has helper processes of its own that outlive a kill of it. The guard is the leader of
-# a group that holds them all, and ends the group when the kernel ends or when we do (its standard
-# input is a pipe of ours: it closes when we are killed, too).
-GUARD = '{ "$@" </dev/null; kill -KILL 0; } & read -r _; kill -KILL 0'
+# The kernel makes a session of its own, and has helper processes that outlive a kill of it. The
+# guard ends that whole group when the kernel ends, or when we do: its standard input is a pipe of
+# ours, which the kernel closes for us however we end.
+GUARD = """
+end() { kill -s KILL -- -$kernel; kill -s KILL -- $kernel; kill -s KILL -- 0; } 2>/dev/null
+exec 3<&0
+"$@" 3<&- </dev/null & kernel=$!
+{ read -r _ <&3; end; } >/dev/null 2>&1 &
+wait $kernel
+end
+"""
 
 Sink = Callable[[bytes], object]
 
@@ -124,24 +131,28 @@ class Guest:
         script = os.memfd_create("labcontainer-boot", 0)
         try:
             os.write(script, boot.script(plan))
-            self._launch(boot.command_line(plan, theirs.fileno(), script), theirs.fileno(), script)
+            inherited = (theirs.fileno(), script)
+            self._process = self._launch(boot.command_line(plan, *inherited), *inherited)
         finally:
             theirs.close()
             os.close(script)
         self._line.setblocking(False)
         self._selector.register(self._line, selectors.EVENT_READ, self._hear)
-        assert self._process and self._process.stdout
-        self._selector.register(self._process.stdout, selectors.EVENT_READ, self._watch_console)
+        self._selector.register(self._console_end(), selectors.EVENT_READ, self._watch_console)
         try:
             self._until(lambda: self._ready, timeout, "boot")
         except BaseException:
             self.delete()
             raise
 
-    def _launch(self, argv: list[str], *inherited: int) -> None:
+    def _console_end(self) -> int:
+        assert self._process and self._process.stdout
+        return self._process.stdout.fileno()
+
+    def _launch(self, argv: list[str], *inherited: int) -> subprocess.Popen[bytes]:
         user = self.machine.uid
         folder = self.machine.tmpdir or os.environ.get("TMPDIR", "/tmp")
-        self._process = subprocess.Popen(
+        return subprocess.Popen(
             ["/bin/sh", "-c", GUARD, "labcontainer-vm", *argv],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -233,8 +244,7 @@ class Guest:
             self._waiting[number][kind == frames.STDERR](body)
 
     def _watch_console(self) -> None:
-        assert self._process and self._process.stdout
-        data = os.read(self._process.stdout.fileno(), CHUNK)
+        data = os.read(self._console_end(), CHUNK)
         if not data:
             raise self._gone()
         self.console += data
