@@ -369,6 +369,22 @@ def test_kill_without_the_kill_file(group: Cgroup, monkeypatch: pytest.MonkeyPat
     assert group.procs() == ()
 
 
+def test_version_1_alone() -> None:
+    layout = cgroups.detect()
+    if not layout.v1:
+        pytest.skip("no version 1 hierarchy is mounted")
+    alone = layout.replace(kind="v1", v2="")
+    with Cgroup(f"/labcontainer/test-{os.getpid()}-alone", alone) as group:
+        assert group.descriptor() == -1
+        process = run_in(group, FORKING)
+        group.freeze()
+        group.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        assert group.procs() == ()
+    assert not any(map(os.path.exists, group.directories.values()))
+
+
 def test_born_in_the_group(group: Cgroup) -> None:
     if group.descriptor() < 0:
         pytest.skip("no version 2 hierarchy to be born in")
