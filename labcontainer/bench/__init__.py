@@ -1,0 +1,1 @@
+"""Timed runs of one workload on several subjects, side by side, with honest statistics."""

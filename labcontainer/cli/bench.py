@@ -1,0 +1,45 @@
+"""`labcontainer bench runtime`: OCI runtimes side by side, as ratios with their spread."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the command's words and options."""
+    parser.add_argument("what", choices=["runtime"], help="what to measure")
+    parser.add_argument("--runs", type=int, default=25, metavar="N", help="rounds, each of all")
+    parser.add_argument("--json", metavar="FILE", help="keep every sample, and the machine, here")
+
+
+def run(args: Namespace) -> int:
+    """Measure, and print the table."""
+    import os
+    import tempfile
+    from pathlib import Path
+
+    from labcontainer.bench import report, runtimes, samples
+    from labcontainer.errors import UnsupportedError, UsageError
+
+    if args.runs < 1:
+        raise UsageError("labcontainer bench: --runs must be at least 1")
+    if os.geteuid() != 0:
+        raise UnsupportedError("labcontainer bench runtime", "it needs root", "run it by sudo")
+    runtimes.compile_package()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    with tempfile.TemporaryDirectory(prefix="labcontainer-bench-") as name:
+        place = Path(name)
+        where = runtimes.bundle(place)
+        known = runtimes.installed(place)
+        taken = {}
+        with runtimes.version_2_only():
+            for workload, action in (
+                ("run", runtimes.run_once),
+                ("create, start, delete", runtimes.three_calls),
+            ):
+                subjects = {one.name: action(one, place, where) for one in known}
+                taken[workload] = samples.interleave(subjects, args.runs)
+    print(report.table([row for name, one in taken.items() for row in report.rows(name, one)]))
+    if args.json:
+        Path(args.json).write_text(report.as_json(runtimes.machine(), taken))
+    return 0
