@@ -132,7 +132,8 @@ def test_a_job_that_does_not_end_is_ended_with_what_it_started() -> None:
 
 
 def test_a_fork_that_comes_back_does_not_answer_twice() -> None:
-    assert helper.attempt("import os\nos.fork()\nprint('x')").output in ("x\n", "x\nx\n")
+    output = helper.attempt("import os\nos.fork()\nprint('x')").output
+    assert output.replace("\n", "") in ("x", "xx")
     assert helper.run(doubled, 1) == LIMIT
 
 
