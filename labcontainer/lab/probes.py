@@ -280,7 +280,11 @@ def nft() -> str:
         raise No("nft is not installed", "apt install nftables")
     rules = ("table ip labcontainer-probe { chain c { type nat hook postrouting priority 100; "
              "ip saddr 10.0.0.0/8 masquerade; }\n}\n")  # fmt: skip
-    _run(tool, "-f", "-", text=rules)
+    try:
+        _run(tool, "-f", "-", text=rules)
+    except No as no:
+        raise No(no.cause, "use a kernel with CONFIG_NF_TABLES_IPV4; networks work without NAT"
+                 ) from no  # fmt: skip
     return "masquerade works"
 
 
