@@ -13,6 +13,7 @@ import signal
 from labcontainer.engine import ociconfig, request, streams
 from labcontainer.kernel import sockets, syscalls, terminal
 from labcontainer.runtime import container as runtime
+from labcontainer.runtime import ending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,4 +159,4 @@ class Container:
 
 def delete(path: str) -> None:
     """End the container of this directory and forget it; may be called again."""
-    runtime.delete(f"{path}/runtime", NAME, force=True)
+    ending.delete(f"{path}/runtime", NAME, force=True)

@@ -103,8 +103,15 @@ def _rlimit(name: str, soft: int, hard: int) -> dict[str, Any]:
 
 
 def granted(asked: request.Request) -> tuple[str, ...]:
-    """The capabilities that a container gets: Docker's default, with what is added and dropped."""
-    return capabilities.choose(asked.cap_add, asked.cap_drop, privileged=asked.privileged)
+    """The capabilities that a container gets: Docker's default, with what is added and dropped.
+
+    "All" means all that can be given: not those outside this process's own bounding set.
+    """
+    chosen = capabilities.choose(asked.cap_add, asked.cap_drop, privileged=asked.privileged)
+    if not (asked.privileged or "ALL" in (name.upper() for name in asked.cap_add)):
+        return chosen
+    ours = capabilities.names(capabilities.bounding())
+    return tuple(name for name in chosen if name in ours)
 
 
 def _capabilities(asked: request.Request, uid: int) -> dict[str, list[str]]:

@@ -7,11 +7,12 @@ be mounted the image is copied, which is told, for it takes time and room.
 from __future__ import annotations
 
 import os
+import signal
 
 from labcontainer import errors, overlay, users
 from labcontainer.engine import request
 from labcontainer.kernel import confined, syscalls
-from labcontainer.kernel.flags import AT, MNT, MOUNT_ATTR, MOVE_MOUNT, OPEN_TREE
+from labcontainer.kernel.flags import AT, MNT, MOUNT_ATTR, MOVE_MOUNT, OPEN_TREE, PR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from labcontainer.users import IdMap
 
     Maps = tuple[tuple[IdMap, ...], tuple[IdMap, ...]]
+
+# What a copy would never end of: file systems by their magic numbers, linux/magic.h.
+_NOT_FILES = {0x9FA0: "proc", 0x62656572: "sysfs", 0x27E0EB: "cgroup", 0x63677270: "cgroup2"}
 
 
 def find(image: str, tell: Callable[[str], None]) -> str:
@@ -51,10 +55,17 @@ def check(root: str) -> None:
     """Refuse what can't be a root file system, before anything is made.
 
     Raises:
-        LabError: the directory is empty or is the host's own root.
+        LabError: the directory is empty, is the host's own root, or shows the kernel's own data.
     """
     if os.path.samefile(root, "/"):
         raise errors.LabError(f"{root} is this machine's own root, not an image")
+    fd = os.open(root, os.O_PATH | os.O_CLOEXEC)
+    try:
+        kind = _NOT_FILES.get(syscalls.fstatfs(fd))
+    finally:
+        os.close(fd)
+    if kind:
+        raise errors.LabError(f"{root} is on a {kind}, which holds no files: not an image")
     if not os.listdir(root):
         raise errors.LabError(f"root file system {root} is empty")
 
@@ -130,9 +141,16 @@ def copy(source: str, target: str) -> None:
     import subprocess
 
     words = ["cp", "-a", "--reflink=auto", source, target]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, preexec_fn=_end_with_parent
+    )
     if done.returncode:
         raise errors.LabError(f"copying {source} failed: {done.stderr.strip().splitlines()[-1]}")
+
+
+def _end_with_parent() -> None:
+    """In a child: it must not go on writing while the watcher of a killed command cleans up."""
+    syscalls.prctl(PR.SET_PDEATHSIG, signal.SIGKILL)
 
 
 def sources(asked: request.Request) -> None:

@@ -94,11 +94,15 @@ class Channel:
 
     def receive(self) -> tuple[str, list[str], tuple[int, ...]]:
         """The next message: name, fields, descriptors. The name is "" when the partner is gone."""
-        try:
-            data, descriptors = sockets.receive(self.fd, _LIMIT)
-        except ConnectionResetError:
-            return "", [], ()
-        return (*decode(data), descriptors)
+        for _ in range(2):
+            try:
+                data, descriptors = sockets.receive(self.fd, _LIMIT)
+                return (*decode(data), descriptors)
+            except ConnectionResetError:
+                # The partner ended with a message of ours unread. The error comes once, before
+                # what it said last: that is still to be read.
+                continue
+        return "", [], ()
 
     def expect(self, *names: str) -> tuple[str, list[str], tuple[int, ...]]:
         """Wait until one of these messages comes. Warnings on the way go to `warn`.

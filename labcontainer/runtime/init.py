@@ -98,7 +98,9 @@ class Init:
 
     def prepare_root(self) -> None:
         """Make the root directory a mount of its own and stand in it."""
-        rootfs.prepare(self.launch.root, self.launch.root_fd)
+        # Born standing in it, unless the mount namespace is one that was there before.
+        standing = self.spec.has_new("mount")
+        rootfs.prepare(self.launch.root, confined.HERE if standing else -1)
 
     def mount_all(self) -> None:
         """Attach everything that config.json lists."""

@@ -41,17 +41,9 @@ def loads(text: str, where: str) -> Any:
     Raises:
         SpecError: the text is no JSON, is torn, or is nested too deeply.
     """
-    try:
-        from _json import make_scanner
-
-        scan: Any = make_scanner(_Rules())  # type: ignore[arg-type]
-    except (ImportError, AttributeError, TypeError):
-        import json
-
-        scan = json.JSONDecoder().raw_decode
     start = len(text) - len(text.lstrip(" \t\r\n"))
     try:
-        value, end = scan(text, start)
+        value, end = _scan(text, start)
     except StopIteration as stop:
         place = f"at character {stop.value} of {len(text)}"
         raise SpecError(where, f"is no JSON: a value was expected {place}") from None
@@ -62,6 +54,22 @@ def loads(text: str, where: str) -> Any:
     if text[end:].strip(" \t\r\n"):
         raise SpecError(where, f"has text behind its JSON value, at character {end}")
     return value
+
+
+def _scan(text: str, start: int) -> tuple[Any, int]:
+    """One value from `start` on, and where it ends."""
+    try:
+        from _json import make_scanner
+
+        scan: Any = make_scanner(_Rules())  # type: ignore[arg-type]
+        found: tuple[Any, int] = scan(text, start)
+        return found
+    except (ImportError, AttributeError, TypeError, SystemError):
+        # SystemError: text that is no JSON, and `json`, whose error the scanner wants to raise,
+        # is not loaded.
+        import json
+
+        return json.JSONDecoder().raw_decode(text, start)
 
 
 def load(path: str, where: str | None = None) -> Any:

@@ -40,7 +40,7 @@ def create_(call: Call) -> int:
 def run_(call: Call) -> int:
     """Create, start, wait, delete; the exit status is the program's."""
     from labcontainer.kernel import sockets
-    from labcontainer.runtime import console, container
+    from labcontainer.runtime import console, container, ending
 
     asked = _asked(call).replace(gate=False)
     detached, keep = call.own.has("detach"), call.own.has("keep")
@@ -54,7 +54,7 @@ def run_(call: Call) -> int:
             master = _master(mine, theirs)
             made.start()
         except BaseException:
-            container.delete(asked.root, asked.id, force=True)
+            ending.delete(asked.root, asked.id, force=True)
             raise
         if detached:
             return 0
@@ -62,14 +62,14 @@ def run_(call: Call) -> int:
 
 
 def _wait(made: Container, foreground: object, signals: object, keep: bool) -> int:
-    from labcontainer.runtime import console, container
+    from labcontainer.runtime import console, ending
 
     assert isinstance(foreground, console.Foreground) and isinstance(signals, console.Signals)
     foreground.wait(signals)
     status = made.wait()
     if not keep:
         directory = made.directory
-        container.delete(os.path.dirname(directory.path), directory.id, force=True)
+        ending.delete(os.path.dirname(directory.path), directory.id, force=True)
     return status
 
 
@@ -112,10 +112,10 @@ def state_(call: Call) -> int:
 
 def kill_(call: Call) -> int:
     """Send a signal, TERM if none is named."""
-    from labcontainer.runtime import container
+    from labcontainer.runtime import ending
 
     name = call.own.rest[1] if len(call.own.rest) > 1 else "TERM"
-    container.kill(call.root, call.id, _signal(name), call.own.has("all"))
+    ending.kill(call.root, call.id, _signal(name), call.own.has("all"))
     return 0
 
 
@@ -137,7 +137,7 @@ def _signal(name: str) -> int:
 
 def delete_(call: Call) -> int:
     """Forget a container that has stopped."""
-    from labcontainer.runtime import container
+    from labcontainer.runtime import ending
 
-    container.delete(call.root, call.id, call.own.has("force"))
+    ending.delete(call.root, call.id, call.own.has("force"))
     return 0

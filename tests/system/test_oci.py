@@ -1,0 +1,415 @@
+"""The OCI command line, looked at as an engine does and by the kernel's own facts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from labcontainer.runtime import init
+from tests.system.oci_home import Bundle, OciHome
+
+pytestmark = pytest.mark.requires("root", "mount", "cgroup-write")
+
+
+@pytest.fixture
+def home(tmp_path: Path, rootfs: Path) -> Iterator[OciHome]:
+    made = OciHome(tmp_path, rootfs)
+    yield made
+    made.close()
+
+
+def shell(home: OciHome, script: str) -> Bundle:
+    return home.bundle("sh", "-c", script)
+
+
+def groups(home: OciHome) -> list[Path]:
+    return [path for path in Path("/sys/fs/cgroup").glob(f"**/{home.cgroup}/*") if path.is_dir()]
+
+
+def state(home: OciHome, bundle: Bundle) -> dict[str, object]:
+    value: dict[str, object] = json.loads(home.call("state", bundle.id).stdout)
+    return value
+
+
+@pytest.mark.parametrize("status", [0, 3, 77])
+def test_run_passes_the_exit_status_on_and_leaves_nothing(home: OciHome, status: int) -> None:
+    done = home.run(shell(home, f"echo out; echo err >&2; exit {status}"))
+    assert (done.returncode, done.stdout, done.stderr) == (status, "out\n", "err\n")
+    assert os.listdir(home.place / "state") == []
+    assert groups(home) == []
+
+
+def test_the_life_of_a_container(home: OciHome) -> None:
+    bundle = home.bundle("sleep", "1000")
+    pid = home.start(bundle)
+    about = state(home, bundle)
+    assert (about["status"], about["pid"], about["bundle"]) == ("running", pid, str(bundle.path))
+    for kind in ("mnt", "pid", "uts", "ipc", "net"):
+        inside, outside = os.stat(f"/proc/{pid}/ns/{kind}"), os.stat(f"/proc/self/ns/{kind}")
+        assert inside.st_ino != outside.st_ino, kind
+    assert (bundle.path / "pid").read_bytes() == str(pid).encode()
+    assert json.loads(home.call("ps", "--format", "json", bundle.id).stdout) == [pid]
+    assert home.call("delete", bundle.id).returncode == 1
+    assert home.call("kill", bundle.id, "KILL").returncode == 0
+    wait_until_stopped(home, bundle)
+    again = home.call("kill", bundle.id)
+    assert again.returncode == 1
+    assert "container not running" in again.stderr
+    assert home.call("delete", bundle.id).returncode == 0
+    assert "does not exist" in home.call("state", bundle.id).stderr
+    assert home.call("delete", "--force", bundle.id).stderr == ""
+    assert groups(home) == []
+
+
+def wait_until_stopped(home: OciHome, bundle: Bundle) -> None:
+    import time
+
+    for _ in range(200):
+        if state(home, bundle)["status"] == "stopped":
+            return
+        time.sleep(0.02)
+    raise AssertionError("the container has not stopped")
+
+
+def test_nothing_runs_before_start(home: OciHome) -> None:
+    bundle = shell(home, "touch /ran; sleep 100")
+    bundle.save()
+    with (bundle.path / "log").open("wb") as log:
+        made = subprocess.run(
+            home.argv("create", "--bundle", bundle.path, bundle.id), stdout=log, stderr=log
+        )
+    assert made.returncode == 0
+    assert state(home, bundle)["status"] == "created"
+    assert not (bundle.rootfs / "ran").exists()
+    assert home.call("start", bundle.id).returncode == 0
+    assert state(home, bundle)["status"] == "running"
+    assert home.call("start", bundle.id).returncode == 1
+
+
+def test_the_first_process_is_waitable_by_the_nearest_subreaper(home: OciHome) -> None:
+    bundle = shell(home, "exit 42")
+    bundle.save()
+    script = (
+        "import os,subprocess,sys,ctypes\n"
+        "ctypes.CDLL(None).prctl(36,1,0,0,0)\n"
+        "*argv, name = sys.argv[1:]\n"
+        "subprocess.run([*argv,'create','--bundle','.','--pid-file','pid',name],check=True)\n"
+        "subprocess.run([*argv,'start',name],check=True)\n"
+        "pid=int(open('pid').read())\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(pid,0)[1]))\n"
+    )
+    words = ["python3", "-c", script, *home.argv(), bundle.id]
+    done = subprocess.run(words, cwd=bundle.path, capture_output=True, text=True)
+    assert done.stdout == "42\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["nowhere"], "executable file not found in $PATH"),
+        (["/nowhere"], "no such file or directory"),
+        (["/etc/passwd"], "permission denied"),
+        (["/bin"], "permission denied"),
+    ],
+)
+def test_a_missing_program_in_the_words_engines_look_for(
+    home: OciHome, args: list[str], words: str
+) -> None:
+    bundle = home.bundle(*args)
+    bundle.save()
+    log = bundle.path / "log.json"
+    done = home.call(
+        f"--log={log}", "--log-format=json", "create", "--bundle", bundle.path, bundle.id
+    )
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    last = json.loads(log.read_text().splitlines()[-1])
+    assert last["level"] == "error"
+    assert words in last["msg"]
+    assert os.listdir(home.place / "state") == []
+    assert groups(home) == []
+
+
+@pytest.mark.parametrize("step", range(len(init.STEPS)))
+def test_a_step_that_fails_is_told_and_nothing_runs(home: OciHome, step: int) -> None:
+    name = init.STEPS[step][0]
+    bundle = shell(home, "touch /ran")
+    bundle.save()
+    script = (
+        "import sys\n"
+        f"sys.path.insert(0, {os.getcwd()!r})\n"
+        "from labcontainer.runtime import init, oci\n"
+        "def broken(one): raise OSError(5, 'broken on purpose')\n"
+        f"steps = list(init.STEPS); steps[{step}] = (steps[{step}][0], broken)\n"
+        "init.STEPS = tuple(steps)\n"
+        "sys.exit(oci.main(sys.argv[1:]))\n"
+    )
+    words = home.argv("run", "--bundle", bundle.path, bundle.id)[1:]
+    done = subprocess.run(["python3", "-c", script, *words], capture_output=True, text=True)
+    assert done.returncode == 1, name
+    assert "broken on purpose" in done.stderr or "nput/output error" in done.stderr
+    assert not (bundle.rootfs / "ran").exists()
+    assert os.listdir(home.place / "state") == []
+    assert groups(home) == []
+
+
+def test_hooks_of_all_kinds_run_in_their_order(home: OciHome) -> None:
+    bundle = shell(home, "echo program >> /order")
+    order = bundle.rootfs / "order"
+    order.touch()
+    outside = f"cat > {bundle.path}/state-$0; echo $0 >> {order}"
+    inside = "cat > /dev/null; echo $0 >> /order"
+    bundle.config["hooks"] = {
+        kind: [{"path": "/bin/sh", "args": ["sh", "-c", script, kind]}]
+        for kind, script in (
+            ("prestart", outside),
+            ("createRuntime", outside),
+            ("createContainer", outside),
+            ("startContainer", inside),
+            ("poststart", outside),
+            ("poststop", outside),
+        )
+    }
+    assert home.run(bundle).returncode == 0
+    seen = order.read_text().split()
+    assert seen[:4] == ["prestart", "createRuntime", "createContainer", "startContainer"]
+    assert sorted(seen[4:6]) == ["poststart", "program"]
+    assert seen[6] == "poststop"
+    about = json.loads((bundle.path / "state-prestart").read_text())
+    assert about["id"] == bundle.id
+    assert about["pid"] > 0
+    assert json.loads((bundle.path / "state-poststop").read_text())["status"] == "stopped"
+
+
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer", "startContainer"])
+def test_a_hook_that_fails_fails_the_container(home: OciHome, kind: str) -> None:
+    bundle = shell(home, "touch /ran")
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", "echo because; exit 9"]}
+    bundle.config["hooks"] = {kind: [hook]}
+    done = home.run(bundle)
+    assert done.returncode == 1
+    assert kind in done.stderr
+    assert "exit status 9: because" in done.stderr
+    assert not (bundle.rootfs / "ran").exists()
+    assert os.listdir(home.place / "state") == []
+
+
+def test_a_hook_that_takes_too_long_is_ended(home: OciHome) -> None:
+    bundle = home.bundle("true")
+    hook = {"path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1}
+    bundle.config["hooks"] = {"prestart": [hook]}
+    assert "timeout of 1 s" in home.run(bundle).stderr
+
+
+def test_console_socket_gets_the_master(home: OciHome) -> None:
+    bundle = shell(home, "tty; stty size; exit 4")
+    bundle.process["terminal"] = True
+    bundle.process["consoleSize"] = {"height": 31, "width": 77}
+    bundle.save()
+    path = home.place / "console"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        words = ("create", "--bundle", bundle.path, "--console-socket", path, bundle.id)
+        subprocess.run(home.argv(*words), check=True, stdout=subprocess.DEVNULL)
+        peer, _ = server.accept()
+        with peer:
+            name, (master,), _, _ = socket.recv_fds(peer, 100, 1)
+    assert name.startswith(b"/dev/pts/")
+    assert home.call("start", bundle.id).returncode == 0
+    text = b""
+    try:
+        while part := os.read(master, 1000):
+            text += part
+    except OSError:
+        pass
+    os.close(master)
+    assert text.split() == [b"/dev/pts/0", b"31", b"77"]
+
+
+def test_terminal_without_a_socket_is_refused(home: OciHome) -> None:
+    bundle = home.bundle("true")
+    bundle.process["terminal"] = True
+    bundle.save()
+    done = home.call("create", "--bundle", bundle.path, bundle.id)
+    assert done.returncode == 1
+    assert "--console-socket" in done.stderr
+
+
+def test_preserved_descriptors_and_no_others(home: OciHome, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept\n")
+    bundle = shell(home, "cat <&3; ls /proc/self/fd")
+    bundle.save()
+    fds = [os.open(tmp_path / "file", os.O_RDONLY) for _ in range(3)]
+    wanted = os.dup2(fds[0], 9)
+    words = ["run", "--preserve-fds", "1", "--bundle", str(bundle.path), bundle.id]
+    script = 'exec 3<&9 9<&-; exec "$@"'
+    argv = ["sh", "-c", script, "sh", *home.argv(*words)]
+    done = subprocess.run(argv, pass_fds=(*fds[1:], 9), capture_output=True, text=True)
+    for fd in (*fds, wanted):
+        os.close(fd)
+    kept, *numbers = done.stdout.split()
+    assert kept == "kept"
+    assert set(numbers) <= {"0", "1", "2", "3", "4"}  # 4: ls reads the directory
+
+
+def test_join_a_network_namespace_by_path(home: OciHome) -> None:
+    first = home.bundle("sleep", "1000")
+    pid = home.start(first)
+    second = shell(home, "readlink /proc/self/ns/net")
+    for entry in second.linux["namespaces"]:
+        if entry["type"] in ("network", "ipc"):
+            entry["path"] = f"/proc/{pid}/ns/{'net' if entry['type'] == 'network' else 'ipc'}"
+    done = home.run(second)
+    assert done.stdout.strip() == os.readlink(f"/proc/{pid}/ns/net"), done.stderr
+
+
+def test_user_namespace_with_maps(home: OciHome) -> None:
+    bundle = shell(home, "id -u; cat /proc/self/uid_map; touch /mine")
+    bundle.linux["namespaces"].append({"type": "user"})
+    for kind in ("uidMappings", "gidMappings"):
+        bundle.linux[kind] = [{"containerID": 0, "hostID": 200000, "size": 65536}]
+    os.chown(bundle.rootfs, 200000, 200000)
+    done = home.run(bundle)
+    assert done.stdout.split() == ["0", "0", "200000", "65536"], done.stderr
+    assert (bundle.rootfs / "mine").stat().st_uid == 200000
+
+
+def test_settings_of_the_process(home: OciHome) -> None:
+    script = "id -u; id -g; id -G; umask; pwd; ulimit -n; cat /proc/self/oom_score_adj"
+    bundle = shell(home, script)
+    bundle.process["user"] = {"uid": 5, "gid": 6, "additionalGids": [7, 8], "umask": 0o27}
+    bundle.process["cwd"] = "/made/for/it"
+    bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 50, "hard": 60}]
+    bundle.process["oomScoreAdj"] = 500
+    done = home.run(bundle)
+    assert done.stdout.split() == "5 6 6 7 8 0027 /made/for/it 50 500".split(), done.stderr
+
+
+def test_a_limit_that_may_not_be_raised_is_one_line(home: OciHome) -> None:
+    bundle = home.bundle("true")
+    bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 1 << 40, "hard": 1 << 40}]
+    done = home.run(bundle)
+    assert done.returncode == 1
+    assert "RLIMIT_NOFILE" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_sysctls_and_hostname(home: OciHome) -> None:
+    bundle = shell(home, "hostname; cat /proc/sys/net/ipv4/ip_unprivileged_port_start")
+    bundle.config["hostname"] = "inside"
+    bundle.linux["sysctl"] = {"net.ipv4.ip_unprivileged_port_start": "33"}
+    assert home.run(bundle).stdout.split() == ["inside", "33"]
+
+
+def test_pause_update_resume(home: OciHome) -> None:
+    bundle = home.bundle("sleep", "1000")
+    bundle.linux["resources"] = {"pids": {"limit": 50}}
+    home.start(bundle)
+    assert home.call("pause", bundle.id).returncode == 0
+    assert state(home, bundle)["status"] == "paused"
+    assert home.call("exec", bundle.id, "true").returncode == 255
+    assert home.call("resume", bundle.id).returncode == 0
+    words = json.dumps({"pids": {"limit": 33}})
+    with (bundle.path / "limits").open("w+") as file:
+        file.write(words)
+        file.seek(0)
+        assert home.call("update", "--resources", "-", bundle.id, stdin=file).returncode == 0
+    limits = [path / "pids.max" for path in groups(home) if (path / "pids.max").exists()]
+    assert [path.read_text() for path in limits] == ["33\n"]
+
+
+def test_exec_in_a_running_container(home: OciHome) -> None:
+    bundle = home.bundle("sleep", "1000")
+    pid = home.start(bundle)
+    done = home.call(
+        "exec", "-e", "A=b", bundle.id, "sh", "-c", "echo $A; readlink /proc/self/ns/mnt; exit 6"
+    )
+    assert (done.returncode, done.stdout.split()[0]) == (6, "b"), done.stderr
+    assert done.stdout.split()[1] == os.readlink(f"/proc/{pid}/ns/mnt")
+    missing = home.call("exec", bundle.id, "nowhere")
+    assert missing.returncode == 255
+    assert "executable file not found in $PATH" in missing.stderr
+
+
+def test_a_create_that_is_killed_leaves_what_delete_force_takes_away(home: OciHome) -> None:
+    bundle = home.bundle("true")
+    hook = {"path": "/bin/sleep", "args": ["sleep", "1000"]}
+    bundle.config["hooks"] = {"prestart": [hook]}
+    bundle.save()
+    words = home.argv("create", "--bundle", bundle.path, bundle.id)
+    making = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for_state(home, bundle)
+    pid = state(home, bundle)["pid"]
+    sleeping = children(making.pid)
+    making.send_signal(signal.SIGKILL)
+    making.wait()
+    for child in sleeping:
+        if child != pid:
+            os.kill(child, signal.SIGKILL)
+    assert home.call("delete", "--force", bundle.id).returncode == 0
+    assert os.listdir(home.place / "state") == []
+    assert groups(home) == []
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_for_state(home: OciHome, bundle: Bundle) -> None:
+    import time
+
+    for _ in range(500):
+        if (home.place / "state" / bundle.id / "state.json").exists():
+            return
+        time.sleep(0.01)
+    raise AssertionError("create has not come to the state")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nonsense"],
+        ["--systemd-cgroup", "state", "x"],
+        ["state"],
+        ["state", "../x"],
+        ["run", "--bundle", "/nowhere", "x"],
+        ["kill", "--frob", "x"],
+        ["checkpoint", "x"],
+    ],
+)
+def test_bad_words_are_one_line_and_fail(home: OciHome, words: list[str]) -> None:
+    done = home.call(*words)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"ociVersion": "1.0.2"}', "\xff"])
+def test_a_torn_config_is_one_line(home: OciHome, text: str) -> None:
+    bundle = home.bundle("true")
+    (bundle.path / "config.json").write_bytes(text.encode("latin-1"))
+    done = home.call("run", "--bundle", bundle.path, bundle.id)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_spec_features_list_and_version(home: OciHome) -> None:
+    bundle = home.bundle("true")
+    assert home.call("spec", "--bundle", bundle.path).returncode == 0
+    assert json.loads((bundle.path / "config.json").read_text())["root"]["path"] == "rootfs"
+    assert home.call("spec", "--bundle", bundle.path).returncode == 1
+    assert "seccomp" in json.loads(home.call("features").stdout)["linux"]
+    assert json.loads(home.call("list", "-f", "json").stdout) == []
+    first, second = home.call("--version").stdout.splitlines()
+    assert first.startswith("labcontainer-oci version ")
+    assert second.startswith("spec: 1.")
