@@ -43,11 +43,12 @@ def relayed(code: str, given: bytes = b"", *, slow: bool = False) -> tuple[bytes
     with streams.Signals() as signals:
         relay.run(pidfd, signals, pass_on, {child.stdout.fileno()})
     child.wait()
+    os.close(source)  # whoever still feeds is told that nobody reads
     os.close(target)
     for thread in threads:
         thread.join()
     child.stdout.close()
-    for fd in (pidfd, source, result):
+    for fd in (pidfd, result):
         os.close(fd)
     return b"".join(got), passed
 
