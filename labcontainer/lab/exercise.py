@@ -43,7 +43,8 @@ def done(text: str = "", score: str = "") -> Outcome:
 
 def not_yet(*, expected: str, observed: str, where: str = "", hint: str = "") -> Outcome:
     """Something else was observed than wanted; the hint fits what was observed."""
-    return Outcome(NOT_YET, expected=expected, observed=observed, where=where, hint=hint)
+    seen = observed or "nothing"
+    return Outcome(NOT_YET, expected=expected, observed=seen, where=where, hint=hint)
 
 
 class Wrong(Record):

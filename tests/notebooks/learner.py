@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import nbformat
 
 from labcontainer.lab import author
 from labcontainer.lab.exercise import Outcome
@@ -78,6 +81,18 @@ def learner(uid: int) -> Iterator[Learner]:
 def users() -> list[int]:
     """Who the tests can be: root and an ordinary user where we are root, else ourselves."""
     return [0, ORDINARY] if os.geteuid() == 0 else [os.geteuid()]
+
+
+def tier(path: Path) -> str:
+    """The tier that a notebook's `lab.start` names; T1 where it names none."""
+    source = "\n".join(cell.source for cell in code_cells(nbformat.read(path, as_version=4)))
+    found = re.search(r"lab\.start\([^)]*tier=\"(T\d)\"", source)
+    return found[1] if found else "T1"
+
+
+def who_can(path: Path) -> list[int]:
+    """The users that a notebook and its exercises are tried as: for T2 root alone."""
+    return [uid for uid in users() if not uid or tier(path) != "T2"] or users()
 
 
 def code_cells(notebook: Any) -> list[Any]:

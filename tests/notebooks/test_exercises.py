@@ -12,11 +12,16 @@ import pytest
 from labcontainer.lab import cells, mine
 from labcontainer.lab import exercise as exercises
 from labcontainer.lab.exercise import DONE, NOT_ATTEMPTED, NOT_CHECKED, NOT_YET, Exercise, Outcome
-from tests.notebooks.learner import NOTEBOOKS, code_cells, learner, users
+from tests.notebooks.learner import NOTEBOOKS, code_cells, learner, who_can
 
 EVERY = exercises.every()
 by_exercise = pytest.mark.parametrize("item", EVERY, ids=[item.id for item in EVERY])
-by_user = pytest.mark.parametrize("uid", users(), ids=lambda uid: f"uid{uid}")
+NOTEBOOK = {path.stem: path for path in NOTEBOOKS}
+RUNS = [(item, uid) for item in EVERY if item.notebook in NOTEBOOK
+        for uid in who_can(NOTEBOOK[item.notebook])]  # fmt: skip
+by_exercise_and_user = pytest.mark.parametrize(
+    ("item", "uid"), RUNS, ids=[f"{item.id}-uid{uid}" for item, uid in RUNS]
+)
 
 
 def words(outcome: Outcome) -> str:
@@ -36,8 +41,7 @@ def test_shipped_is_not_attempted(item: Exercise) -> None:
     assert first.state == second.state == NOT_ATTEMPTED
 
 
-@by_user
-@by_exercise
+@by_exercise_and_user
 def test_the_solution_is_done_twice_in_a_row(item: Exercise, uid: int) -> None:
     with learner(uid) as student:
         first, second = student.judge((item.id, item.solution), (item.id, item.solution))
@@ -46,8 +50,7 @@ def test_the_solution_is_done_twice_in_a_row(item: Exercise, uid: int) -> None:
     assert second == first, "a check must say the same each time"
 
 
-@by_user
-@by_exercise
+@by_exercise_and_user
 def test_wrong_answers_are_not_yet_each_in_its_own_words(item: Exercise, uid: int) -> None:
     with learner(uid) as student:
         found = student.judge(*[(item.id, wrong.code) for wrong in item.wrong])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ import nbformat
 import pytest
 
 from labcontainer.lab import doctor
-from tests.notebooks.learner import NOTEBOOKS, ROOT, code_cells, learner, users
+from tests.notebooks.learner import NOTEBOOKS, ROOT, code_cells, learner, tier, who_can
 
 pytestmark = pytest.mark.timeout(180)
 LIMIT = 60  # seconds for a whole notebook
@@ -19,15 +18,8 @@ SANITIZE = ROOT / "tests/notebooks/sanitize.cfg"
 by_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
-def tier(path: Path) -> str:
-    """The tier that a notebook's `lab.start` names; T1 where it names none."""
-    source = "\n".join(c.source for c in code_cells(nbformat.read(path, as_version=4)))
-    found = re.search(r"lab\.start\([^)]*tier=\"(T\d)\"", source)
-    return found[1] if found else "T1"
-
-
 # A T2 notebook needs root; the others are run as an ordinary user too.
-RUNS = [(path, uid) for path in NOTEBOOKS for uid in users() if not (uid and tier(path) == "T2")]
+RUNS = [(path, uid) for path in NOTEBOOKS for uid in who_can(path)]
 
 
 @pytest.mark.parametrize(("path", "uid"), RUNS, ids=[f"{p.stem}-uid{uid}" for p, uid in RUNS])

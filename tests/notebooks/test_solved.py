@@ -68,7 +68,7 @@ def test_a_solved_notebook_runs_to_its_end(path: Path) -> None:
 def test_a_container_runs_on_what_the_learner_wrote(uid: int) -> None:
     """All that can be replaced is; then one function is spoiled, and is the one that is missed."""
     program = Path(sys.executable).parent / "labcontainer"
-    argv = [program, "run", "--rm", "--network", "none", "--using", "mycontainer", "busybox",
+    argv = [str(program), "run", "--rm", "--network", "none", "--using", "mycontainer", "busybox",
             "sh", "-c", "echo $$; hostname >/dev/null; echo ok"]  # fmt: skip
     with learner(uid) as student:
         ended = student.run([sys.executable, "-c", _WRITE_ALL])
