@@ -47,10 +47,11 @@ $(VENV)/.tests: $(VENV)/.lab tests/requirements.txt
 	@touch $@
 
 # Every start of a container is a start of Python: with PYTHONDONTWRITEBYTECODE=1, or a checkout
-# that the user cannot write, each of them would compile the sources again.
+# that the user cannot write, each of them would compile the sources again. The launcher replaces pip's
+# script, which would load site-packages.
 compile: $(VENV)/.lab
 	@$(BIN)/python -m compileall -q labcontainer
-	@.ci/launcher $(BIN)
+	@$(BIN)/python -m labcontainer.runtime.launcher $(BIN)/labcontainer-oci
 
 packages:
 	@.ci/packages binder/apt.txt
