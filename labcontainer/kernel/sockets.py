@@ -11,6 +11,7 @@ import struct
 
 _SCM = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS)
 _MOST = 16  # descriptors in one message
+SEQPACKET = int(_socket.SOCK_SEQPACKET)  # keeps messages apart
 
 
 def pair() -> tuple[int, int]:

@@ -150,6 +150,16 @@ def _function(name: str) -> tuple[Callable[..., int], dict[int, type[Flags]]]:
     return _functions[name]
 
 
+def prepare() -> None:
+    """Make every function now: for a process whose forks are to find them made."""
+    for name in (*_LIBC, *_RAW):
+        if name not in _functions:
+            try:
+                _function(name)
+            except (AttributeError, KeyError, OSError):
+                pass  # this libc or architecture has none; told when it is called
+
+
 def show(name: str, args: tuple[Any, ...], families: dict[int, type[Flags]]) -> str:
     """The call as text: `mount('proc', '/proc', 'proc', MS.NOSUID, None)`."""
     shown = []

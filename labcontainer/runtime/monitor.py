@@ -1,0 +1,278 @@
+"""The process beside each container: its output, its input, its end. A fork of the zygote.
+
+    requester ── start, resize ──> monitor ── clone3 ──> container
+              <── ready, started, ended ──       <── stdout, stderr or a terminal ──
+                                      │
+        HOME/log.json   every line    ├── HOME/attach   who watches, and types
+        HOME/exit.json  the end       └── HOME/control  who else may say `resize`, and hears `ended`
+
+It lives as long as its container and not a moment longer, whatever becomes of the requester. Only
+a requester that dies before it has said `start` takes the container along: nobody else would.
+"""
+
+from __future__ import annotations
+
+import os
+
+from labcontainer.errors import LabError, StepError
+from labcontainer.kernel import files, sockets, terminal
+from labcontainer.kernel.signals import signal
+from labcontainer.record import Record
+from labcontainer.runtime import container, ending, handshake, jsontext, state
+from labcontainer.runtime.attach import Attach
+from labcontainer.runtime.journal import Journal
+from labcontainer.runtime.loop import Loop
+from labcontainer.undo import Undo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+CHUNK = 16384
+PATIENCE = 2000  # milliseconds that clients have after the end to take what was said
+
+
+class Request(Record):
+    """What the zygote is asked for.
+
+    `home` is a directory of the container's own for log.json, exit.json, attach and control; the
+    bundle has its config.json. `once`: the input ends with the first client that ends its own.
+    """
+
+    id: str
+    bundle: str
+    root: str
+    home: str
+    terminal: bool = False
+    stdin: bool = False
+    once: bool = True
+    remove: bool = False  # forget the container when it has ended
+    no_pivot: bool = False
+
+
+class Monitor:
+    """One container from its creation to the last byte of its output."""
+
+    def __init__(self, request: Request, requester: int) -> None:
+        self.request = request
+        self._requester = requester
+        self._loop = Loop()
+        self._channels = {requester: handshake.Channel(requester)}
+        self._outputs: dict[int, str] = {}
+        self._master = self._control = -1
+        self._container: container.Container
+        self._started = False
+        self._end: dict[str, object] = {}
+        self._problem: LabError | OSError | None = None
+
+    def run(self) -> None:
+        """The whole of its life.
+
+        Raises:
+            LabError, OSError: the container could not be created; nothing is left of it.
+        """
+        with Undo() as undo:
+            self._open(undo)
+            if self.request.terminal:
+                self._container = self._create_with_terminal()
+            else:
+                self._container = self._create()
+        self._loop.watch(self._container.pidfd, self._ended)
+        self._watch_channel(self._requester)
+        for fd in self._outputs:
+            self._watch_output(fd)
+        self._tell("ready", str(self._container.pid), descriptors=(self._container.pidfd,))
+        while not self._end:
+            self._loop.turn()
+        self._finish()
+
+    def _open(self, undo: Undo) -> None:
+        """The log and the sockets: who connected before `start` is served before it."""
+        home, framed = self.request.home, not self.request.terminal
+        self._journal = Journal(f"{home}/log.json")
+        undo.push(os.unlink, f"{home}/log.json")
+        once = self.request.once and framed
+        self._attach = Attach(self._loop, f"{home}/attach", framed=framed, once=once)
+        undo.push(os.unlink, f"{home}/attach")
+        self._control = sockets.listen(f"{home}/control", sockets.SEQPACKET)
+        undo.push(os.unlink, f"{home}/control")
+        os.set_blocking(self._control, False)
+        self._loop.watch(self._control, self._accept)
+
+    # --- the container ---------------------------------------------------------------------------
+
+    def _asked(self, console: int = -1) -> container.Create:
+        return container.Create(
+            self.request.id,
+            bundle=self.request.bundle,
+            root=self.request.root,
+            console=console,
+            no_pivot=self.request.no_pivot,
+            gate=False,
+            die_with_parent=True,
+        )
+
+    def _create(self) -> container.Container:
+        """Create it while 0, 1 and 2 are what it is to have."""
+        out, out_there = os.pipe2(os.O_CLOEXEC)
+        err, err_there = os.pipe2(os.O_CLOEXEC)
+        if self.request.stdin:
+            given, self._attach.stdin = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(self._attach.stdin, False)
+            os.dup2(given, 0)
+            os.close(given)
+        os.dup2(out_there, 1)
+        os.dup2(err_there, 2)
+        os.close(out_there)
+        os.close(err_there)
+        self._outputs = {out: "stdout", err: "stderr"}
+        try:
+            return container.create(self._asked())
+        finally:
+            nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            for fd in (0, 1, 2):
+                os.dup2(nothing, fd)
+            os.close(nothing)
+
+    def _create_with_terminal(self) -> container.Container:
+        mine, theirs = sockets.pair()
+        try:
+            created = container.create(self._asked(theirs))
+            os.close(theirs)
+            _, (self._master,) = sockets.receive(mine, 4096)
+        finally:
+            os.close(mine)
+        self._outputs = {self._master: "stdout"}
+        self._attach.stdin = os.dup(self._master)
+        return created
+
+    def _start(self) -> None:
+        if self._started:
+            return
+        self._started = True
+        try:
+            self._container.start()
+        except (LabError, OSError) as error:
+            self._problem = error
+            self._tell_raw(handshake.failure("", error))
+        else:
+            self._tell("started")
+
+    def _ended(self, _events: int) -> None:
+        """The first process has ended: read what is left to read, then record the end."""
+        status = self._container.wait()
+        for fd in list(self._outputs):
+            while self._read(fd):
+                pass
+        self._journal.close()
+        if self._problem is not None:
+            status = getattr(self._problem, "exit_status", 1)
+        self._end = {
+            "status": status,
+            "oom": self._container.oom_kills() > 0,
+            "time": state.now(),
+            "error": str(self._problem or ""),
+        }
+
+    def _finish(self) -> None:
+        if self.request.remove or not self._started:
+            ending.delete(self.request.root, self.request.id, force=True)
+        text = jsontext.dumps(self._end)
+        files.write_atomically(f"{self.request.home}/exit.json", text.encode())
+        for name in ("attach", "control"):
+            os.unlink(f"{self.request.home}/{name}")
+        self._tell("ended", text)
+        self._loop.forget(self._container.pidfd)
+        for fd in [self._control, *self._channels]:
+            self._loop.forget(fd)
+        while not self._attach.drained() and self._loop.turn(PATIENCE):
+            pass
+        self._attach.close()
+
+    # --- its output ------------------------------------------------------------------------------
+
+    def _watch_output(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._loop.watch(fd, lambda _: self._pass_on(fd))
+
+    def _pass_on(self, fd: int) -> None:
+        self._read(fd)
+
+    def _read(self, fd: int) -> bool:
+        """Pass on a piece of output; false when there is none now."""
+        try:
+            data = os.read(fd, CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError:  # EIO: nobody has the terminal open any more
+            data = b""
+        stream = self._outputs[fd]
+        if not data:
+            self._loop.forget(fd)
+            if fd != self._master:
+                os.close(fd)
+                del self._outputs[fd]
+            return False
+        self._journal.write(stream, data)
+        self._attach.say(stream, data)
+        return True
+
+    # --- who asks --------------------------------------------------------------------------------
+
+    def _accept(self, _events: int) -> None:
+        try:
+            fd = sockets.accept(self._control)
+        except BlockingIOError:
+            return
+        self._channels[fd] = handshake.Channel(fd)
+        self._watch_channel(fd)
+
+    def _watch_channel(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._loop.watch(fd, lambda _: self._hear(fd))
+
+    def _hear(self, fd: int) -> None:
+        try:
+            name, fields, descriptors = self._channels[fd].receive()
+        except BlockingIOError:
+            return
+        for extra in descriptors:
+            os.close(extra)
+        if name == "start":
+            self._start()
+        elif name == "resize" and self._master >= 0 and len(fields) == 2:
+            terminal.set_size(self._master, *(int(field) & 0xFFFF for field in fields))
+        elif name == "close input":
+            self._attach.close_input()
+        elif not name:
+            self._loop.forget(fd)
+            self._channels.pop(fd).close()
+            if fd == self._requester and not self._started:
+                os.kill(self._container.pid, signal.SIGKILL)
+
+    def _tell(self, name: str, *fields: str, descriptors: tuple[int, ...] = ()) -> None:
+        self._tell_raw(handshake.encode(name, *fields), descriptors)
+
+    def _tell_raw(self, message: bytes, descriptors: tuple[int, ...] = ()) -> None:
+        for channel in self._channels.values():
+            try:
+                channel.send_raw(message, descriptors)
+            except OSError:
+                pass  # it does not read what it is told
+
+
+def main(request: Request, requester: int) -> NoReturn:
+    """Be a monitor: in a fork of the zygote. Never returns."""
+    status = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        monitor = Monitor(request, requester)
+        monitor.run()
+        status = 0
+    except BaseException as error:  # a fork must not go on as the zygote
+        shown = (
+            error if isinstance(error, (LabError, OSError)) else StepError("monitor", repr(error))
+        )
+        handshake.Channel(requester).send_raw(handshake.failure("", shown))
+    finally:
+        os._exit(status)

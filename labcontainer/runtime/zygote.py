@@ -1,0 +1,198 @@
+"""A process that has everything loaded and does nothing but fork monitors.
+
+    zygote = Zygote.start()                    before the first thread; any thread may use it
+    handle = zygote.run(Request(…))            a container that waits for its start
+    handle.start(); handle.wait()
+
+A fork of it shares all of Python's memory with it, so a monitor costs what it writes to. It has
+one thread and never more: a fork copies only the thread that forks, and the locks of the others
+would stay locked for ever in the copy.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from labcontainer.errors import StateError, StepError
+from labcontainer.kernel import sockets, syscalls
+from labcontainer.kernel.signals import signal
+from labcontainer.record import Record
+from labcontainer.runtime import handshake, jsontext, monitor
+from labcontainer.runtime.monitor import Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn, Self
+
+_LIMIT = 65536
+
+
+class Exit(Record):
+    """How a container ended. `error` says why it could not be started, if so."""
+
+    status: int
+    oom: bool
+    time: str
+    error: str = ""
+
+
+class Handle:
+    """A container that a monitor watches over. Poll `fd` for reading to learn of its end."""
+
+    def __init__(self, fd: int, pid: int, pidfd: int) -> None:
+        self.fd = fd
+        self.pid = pid
+        self.pidfd = pidfd
+        self._channel = handshake.Channel(fd)
+
+    def start(self) -> None:
+        """Let the program run.
+
+        Raises:
+            StepError: it could not be started; `wait` tells the end of it.
+        """
+        self._channel.send("start")
+        self._channel.expect("started")
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell the container's terminal how large its window is."""
+        self._channel.send("resize", str(rows), str(columns))
+
+    def close_input(self) -> None:
+        """End the container's input."""
+        self._channel.send("close input")
+
+    def wait(self) -> Exit:
+        """The end of the container, when all its output is in the log.
+
+        Raises:
+            StepError: the monitor died before.
+        """
+        _, fields, _ = self._channel.expect("ended")
+        found = jsontext.loads(fields[0], "the monitor's answer")
+        return Exit(**{name: found[name] for name in Exit._fields})
+
+    def close(self) -> None:
+        """Let go of a container; it runs on."""
+        os.close(self.pidfd)
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Zygote:
+    """The requester's end. Closing it ends the zygote, but no container."""
+
+    def __init__(self, fd: int, pid: int) -> None:
+        self._fd = fd
+        self.pid = pid
+
+    @classmethod
+    def start(cls, python: str = sys.executable) -> Self:
+        """Start a zygote, in a session of its own, and wait until it has loaded everything."""
+        mine, theirs = sockets.pair()
+        package = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+        code = (
+            f"import sys; sys.path.insert(0, {package!r}); "
+            f"from labcontainer.runtime import zygote; zygote.main({theirs})"
+        )
+        os.set_inheritable(theirs, True)
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            pid = os.posix_spawn(
+                python,
+                [python, "-IS", "-c", code],
+                dict(os.environ),
+                file_actions=[(os.POSIX_SPAWN_DUP2, nothing, fd) for fd in (0, 1, 2)],
+                setsid=True,
+            )
+        finally:
+            os.close(nothing)
+            os.close(theirs)
+        name, _, _ = handshake.Channel(mine).receive()
+        if name != "loaded":
+            os.close(mine)
+            os.waitpid(pid, 0)
+            raise StateError("the zygote ended before it was ready")
+        return cls(mine, pid)
+
+    def run(self, request: Request) -> Handle:
+        """Create a container and wait until only its program is missing.
+
+        Raises:
+            StepError: a step failed; nothing is left.
+            StateError: the zygote is gone.
+        """
+        mine, theirs = handshake.Channel.pair()
+        message = jsontext.dumps(request.as_dict()).encode()
+        try:
+            sockets.send(self._fd, message, (theirs.fd,))
+        except OSError as error:
+            mine.close()
+            raise StateError("the zygote is gone") from error
+        finally:
+            theirs.close()
+        try:
+            _, fields, (pidfd,) = mine.expect("ready")
+        except BaseException:
+            mine.close()
+            raise
+        return Handle(mine.fd, int(fields[0]), pidfd)
+
+    def close(self) -> None:
+        """End the zygote. Its monitors and their containers stay."""
+        os.close(self._fd)
+        try:
+            os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            pass  # somebody else has waited for it
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+# --- in the zygote --------------------------------------------------------------------------------
+
+
+def main(fd: int) -> NoReturn:
+    """Serve until the requester is gone."""
+    import gc
+
+    os.set_inheritable(fd, False)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps: wait(2)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.chdir("/")
+    syscalls.prepare()
+    gc.collect()
+    gc.freeze()  # no collection writes to what the forks share
+    channel = handshake.Channel(fd)
+    channel.send("loaded")
+    while True:
+        data, descriptors = sockets.receive(fd, _LIMIT)
+        if not descriptors:
+            os._exit(0)
+        _serve(fd, data, descriptors)
+
+
+def _serve(fd: int, data: bytes, descriptors: tuple[int, ...]) -> None:
+    requester, *others = descriptors
+    try:
+        request = Request(**jsontext.loads(data.decode(), "the request"))
+        if os.fork() == 0:
+            os.close(fd)
+            monitor.main(request, requester)
+    except Exception as error:  # a bad request must not end the zygote
+        shown = handshake.failure("", StepError("zygote", str(error)))
+        handshake.Channel(requester).send_raw(shown)
+    finally:
+        for each in (requester, *others):
+            os.close(each)
