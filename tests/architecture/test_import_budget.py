@@ -26,8 +26,9 @@ LADDER = {
     "mounts", "namespaces", "overlay", "record", "refusals", "resources", "rootfs", "seccomp",
     "seccomp_default", "seccomp_profile", "undo", "usage", "users",
 }  # fmt: skip
-# Not on the hot path though they lie in one of its rooms: the parent's side of networks.
-PARENTS_SIDE = {"firewall.py", "netlink.py", "rtnetlink.py"}
+# Not on the hot path though they lie in one of its rooms: the parent's side of networks, and what
+# runs once, at the installation.
+ELSEWHERE = {"firewall.py", "netlink.py", "rtnetlink.py", "launcher.py"}
 HEAVY = {
     "argparse", "asyncio", "collections", "contextlib", "dataclasses", "datetime", "enum", "json",
     "functools", "logging", "pathlib", "re", "shutil", "socket", "subprocess", "tempfile",
@@ -38,7 +39,7 @@ HEAVY = {
 def hot(path: Path) -> bool:
     first, *rest = path.relative_to(source.PACKAGE).parts
     if rest:
-        return first in ("kernel", "runtime") and rest[0] not in PARENTS_SIDE
+        return first in ("kernel", "runtime") and rest[0] not in ELSEWHERE
     return path.stem in LADDER
 
 
