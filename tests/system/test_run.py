@@ -338,7 +338,9 @@ def test_stop_signal(lab: LabHome) -> None:
 
 
 def test_third_int_kills_who_takes_no_notice(lab: LabHome) -> None:
-    program = lab.start("--network", "none", "busybox", "sh", "-c", f"{READY} exec sleep 1000")
+    program = lab.start("--network", "none", "busybox", "sh", "-c", f"{READY} exec sleep 67890")
+    # Until the exec it is the shell, which has a handler for INT and would end with 130.
+    assert lab_home.eventually(lambda: lab_home.processes_with("67890") != [])
     for _ in range(3):
         program.send_signal(signal.SIGINT)
         lab_home.eventually(lambda: False, 0.1)
