@@ -12,7 +12,6 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -95,22 +94,12 @@ def installed(place: Path) -> list[Runtime]:
 
 
 def launcher(place: Path) -> Path:
-    """Our command as an installation for engines makes it: isolated, without site-packages."""
-    package = Path(__file__).resolve().parents[2]
-    python = os.path.realpath(sys.executable)
+    """Our command as an installation writes it, byte code and all."""
+    from labcontainer.runtime import launcher as writer
+
     path = place / "labcontainer-oci"
-    path.write_text(
-        f"#!{python} -ISE\nimport sys\nsys.path.insert(0, {str(package)!r})\n"
-        "from labcontainer.runtime.oci import main\nsys.exit(main())\n"
-    )
-    path.chmod(0o755)
+    writer.write(str(path))
     return path
-
-
-def compile_package() -> None:
-    """Byte-compile the package, as an installation does; every start would do it otherwise."""
-    package = str(Path(__file__).resolve().parents[1])
-    subprocess.run([sys.executable, "-m", "compileall", "-q", package], check=True)
 
 
 def run_once(runtime: Runtime, state: Path, where: Path) -> Callable[[], None]:

@@ -25,7 +25,6 @@ def run(args: Namespace) -> int:
         raise UsageError("labcontainer bench: --runs must be at least 1")
     if os.geteuid() != 0:
         raise UnsupportedError("labcontainer bench runtime", "it needs root", "run it by sudo")
-    runtimes.compile_package()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory(prefix="labcontainer-bench-") as name:
         place = Path(name)

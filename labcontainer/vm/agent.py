@@ -208,11 +208,11 @@ class Agent:
                 self.finish(number, program)
 
     def finish(self, number: int, program: Program) -> None:
-        """Tell the host how it ended; shared directories are written out first."""
+        """Tell the host how it ended. hostfs wrote out its files when they were closed; a sync(2)
+        here would wait for ever once the overlay was written to."""
         for end in [*program.outputs, *([program.stdin] if program.stdin >= 0 else [])]:
             os.close(end)
         del self.programs[number]
-        os.sync()
         code = os.waitstatus_to_exitcode(program.status or 0)
         self.send(frames.EXIT, number, str(code if code >= 0 else 128 - code).encode())
 

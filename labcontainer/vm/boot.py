@@ -19,9 +19,9 @@ MODULE_TREE = "/usr/lib/uml/modules"
 # kmod, and never from inside a user namespace.
 MODULES = (
     "llc stp bridge veth tun dummy ipv6 crc-ccitt br_netfilter nf_conntrack nf_nat nf_tables "
-    "nft_chain_nat nft_nat nft_masq nft_ct nft_compat nft_redir nft_fib_inet nft_reject_inet "
-    "xt_MASQUERADE xt_nat xt_conntrack xt_addrtype xt_comment xt_tcpudp iptable_nat "
-    "iptable_filter fuse"
+    "nft_masq nft_ct nft_redir nft_reject iptable_raw iptable_filter iptable_nat ip6table_raw "
+    "ip6table_filter ip6table_nat xt_MASQUERADE xt_nat xt_conntrack xt_addrtype xt_comment "
+    "xt_tcpudp fuse"
 ).split()
 CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids")
 GUEST_ENV = {
@@ -70,7 +70,14 @@ def command_line(boot: Boot, channel: int, script: int) -> list[str]:
 
 def plan(boot: Boot) -> tuple[Step, ...]:
     """The steps of the guest's boot, in their order."""
-    return (*_root(boot), *_file_systems(), *_shares(boot), *_services(), *_users(), _agent(boot))
+    return (
+        *_root(boot),
+        *_file_systems(),
+        *_shares(boot),
+        *_services(boot),
+        *_users(),
+        _agent(boot),
+    )
 
 
 def _root(boot: Boot) -> list[Step]:
@@ -124,14 +131,20 @@ def _shares(boot: Boot) -> list[Step]:
     return steps
 
 
-def _services() -> list[Step]:
+def _services(boot: Boot) -> list[Step]:
     modules = "/lib/modules/$(uname -r)"
     return [
         Step("where modprobe looks", f"mkdir -p {modules}"),
         Step("the modules", f"mount --bind {MODULE_TREE}/$(uname -r) {modules}"),
+        Step("what the kernel calls for a module", _modprobe(boot), True),
         *[Step(f"module {one}", f"modprobe -q {one}", True) for one in MODULES],
         Step("the loopback link", "ip link set lo up", True),
     ]
+
+
+def _modprobe(boot: Boot) -> str:
+    """busybox does for kmod, where the host has none."""
+    return f"[ -e /sbin/modprobe ] || ln -s {shlex.quote(boot.shell[0])} /sbin/modprobe"
 
 
 def _users() -> list[Step]:
