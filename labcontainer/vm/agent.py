@@ -168,6 +168,8 @@ class Agent:
         if kind == frames.EXEC:
             self.programs[number] = start(json.loads(body))
             return
+        if kind == frames.STDIN and body:
+            self.send(frames.STDIN, number)
         program = self.programs.get(number)
         if program is None or program.status is not None:
             return  # it ended while the message was under way

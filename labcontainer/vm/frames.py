@@ -3,7 +3,7 @@
         host                                   guest (agent.py, the first process)
          |  <------------------------  READY    |
          |  EXEC n {argv, env, cwd, uid} ---->  |  fork, exec
-         |  STDIN n bytes … STDIN n (empty) ->  |
+         |  STDIN n bytes … STDIN n (empty) ->  |  answered by an empty STDIN n, before the next
          |  <------  STDOUT n / STDERR n bytes  |
          |  SIGNAL n number  ---------------->  |
          |  <----------------  EXIT n status    |  after the last byte of its output
@@ -16,6 +16,8 @@ from __future__ import annotations
 import struct
 
 READY, EXEC, STDIN, STDOUT, STDERR, SIGNAL, EXIT = b"REiosSX"
+# The guest's terminal line holds 4096 bytes; a line that was full once may stay silent for ever.
+PIECE = 2048
 HEAD = struct.Struct(">BIxxxI")  # kind, number, length
 
 

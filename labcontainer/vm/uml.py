@@ -112,6 +112,7 @@ class Guest:
         self._ended: dict[int, int] = {}
         self._last = 0
         self._ready = False
+        self._taken = True
         self._process: subprocess.Popen[bytes] | None = None
         self._selector = selectors.DefaultSelector()
 
@@ -182,8 +183,10 @@ class Guest:
         }
         self._waiting[self._last] = (stdout, stderr)
         self._send(frames.EXEC, self._last, json.dumps(request).encode())
-        if stdin:
-            self._send(frames.STDIN, self._last, stdin)
+        for at in range(0, len(stdin), frames.PIECE):
+            self._taken = False
+            self._send(frames.STDIN, self._last, stdin[at : at + frames.PIECE])
+            self._until(lambda: self._taken, BOOT_SECONDS, "program")
         self._send(frames.STDIN, self._last)
         return self._last
 
@@ -237,6 +240,8 @@ class Guest:
     def _take(self, kind: int, number: int, body: bytes) -> None:
         if kind == frames.READY:
             self._ready = True
+        elif kind == frames.STDIN:
+            self._taken = True
         elif kind == frames.EXIT:
             self._ended[number] = int(body)
             self._waiting.pop(number, None)
