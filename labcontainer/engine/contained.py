@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 INSISTENCE = 3  # as many INT or TERM end a container that takes no notice; Docker's number
+CGROUPS = "/sys/fs/cgroup"
 NAME = "container"  # the runtime's id: its state directory holds this one alone
 
 
@@ -36,6 +37,9 @@ class Container:
         self._master = -1
         self._document = ociconfig.config(asked, place)
         self._container: runtime.Container
+        if place.cgroups_path:
+            with open(f"{path}/cgroup", "w") as file:
+                file.write(place.cgroups_path)
         self._insisted = 0
         self.pid = 0
         self.pidfd = -1
@@ -160,3 +164,24 @@ class Container:
 def delete(path: str) -> None:
     """End the container of this directory and forget it; may be called again."""
     ending.delete(f"{path}/runtime", NAME, force=True)
+    _remove_cgroup(path)
+
+
+def _remove_cgroup(path: str) -> None:
+    """Remove what a create that was killed had made, before the runtime could remember it.
+
+    The group's name is this container's own, and only an empty group can be removed.
+    """
+    try:
+        with open(f"{path}/cgroup") as file:
+            own = file.read()
+    except FileNotFoundError:
+        return
+    if not own or not os.path.isdir(CGROUPS):
+        return
+    for top in (CGROUPS, *(f"{CGROUPS}/{name}" for name in os.listdir(CGROUPS))):
+        for group in (own, os.path.dirname(own)):
+            try:
+                os.rmdir(f"{top}{group}")
+            except OSError:
+                pass  # gone already, or others have groups there

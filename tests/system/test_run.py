@@ -404,6 +404,19 @@ def test_next_start_cleans_up_when_the_watcher_was_killed_too(lab: LabHome) -> N
     assert left(lab, "23456") == []
 
 
+@pytest.mark.requires("cgroup-write")
+def test_killed_at_any_moment_of_its_start_nothing_stays(lab: LabHome) -> None:
+    """The command is killed after ever longer times, so also between any two steps of the start."""
+    for step in range(12):
+        words = lab.words("run", "--network", "none", "busybox", "sleep", "89012")
+        program = subprocess.Popen(words, env=lab.env, cwd=lab.home)
+        lab_home.eventually(lambda: False, 0.04 + step * 0.02)
+        program.kill()
+        program.wait()
+    assert lab.run("busybox", "true").returncode == 0  # a kill before the watcher was there
+    assert lab_home.eventually(lambda: left(lab, "89012") == []), left(lab, "89012")
+
+
 def test_container_that_ends_leaves_its_background_processes_no_time(lab: LabHome) -> None:
     out(lab, "busybox", "sh", "-c", "sleep 34567 > /dev/null & true")
     assert left(lab, "34567") == []
