@@ -235,6 +235,8 @@ def try_mount(directory: str, *, in_user_namespace: bool) -> int:
             os._exit(_try_here(place, in_user_namespace))
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     finally:
+        if os.path.isdir(f"{place}/work/work"):
+            os.chmod(f"{place}/work/work", 0o700)  # overlayfs made it without any permission
         shutil.rmtree(place, ignore_errors=True)
 
 
