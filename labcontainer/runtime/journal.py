@@ -26,26 +26,30 @@ class Journal:
 
     def write(self, stream: str, data: bytes) -> None:
         """Write what `stream` has said; an unfinished line is kept for the next call."""
-        if self._fd >= 0:
-            parts, rest = cut(self._open.get(stream, b"") + data)
-            self._open[stream] = rest
-            self._append(stream, parts)
+        if self._fd < 0:
+            return
+        data, time = self._open.get(stream, b"") + data, state.now()
+        text, start = "", 0
+        while end := next_end(data, start):
+            text += entry(stream, data[start:end], time)
+            start = end
+            if len(text) > PART:  # a chunk of empty lines is a hundred times as long in the log
+                self._append(text)
+                text = ""
+        self._append(text)
+        self._open[stream] = data[start:]
 
     def close(self) -> None:
         """Write the unfinished lines too."""
         for stream, rest in self._open.items():
             if rest:
-                self._append(stream, [rest])
+                self._append(entry(stream, rest, state.now()))
         self._open.clear()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
-    def _append(self, stream: str, parts: list[bytes]) -> None:
-        if not parts:
-            return
-        time = state.now()
-        text = "".join(entry(stream, part, time) for part in parts)
+    def _append(self, text: str) -> None:
         view = memoryview(text.encode())
         try:
             while view:
@@ -60,25 +64,16 @@ def entry(stream: str, part: bytes, time: str) -> str:
     return jsontext.dumps(fields) + "\n"
 
 
-def cut(data: bytes) -> tuple[list[bytes], bytes]:
-    """Whole lines, long ones in parts of at most PART bytes; and what is unfinished."""
-    lines = data.split(b"\n")
-    rest = lines.pop()
-    parts: list[bytes] = []
-    for line in lines:
-        *begun, last = _split(line)
-        parts += [*begun, last + b"\n"]
-    *begun, rest = _split(rest)
-    return parts + begun, rest
-
-
-def _split(line: bytes) -> list[bytes]:
-    """A line in parts of at most PART bytes; no character of UTF-8 is cut in two."""
-    parts = []
-    while len(line) > PART:
-        end = PART
-        while end > PART - 4 and line[end] & 0xC0 == 0x80:  # inside of a character: utf-8(7)
-            end -= 1
-        parts.append(line[:end])
-        line = line[end:]
-    return [*parts, line]
+def next_end(data: bytes, start: int) -> int:
+    """Where the line that begins at `start` ends, or its first part; 0 where that is not known."""
+    end = data.find(b"\n", start, start + PART) + 1
+    if end or len(data) - start <= PART:
+        return end
+    end = start + PART
+    if data[end] == 10:
+        return end + 1
+    for _ in range(3):
+        if data[end] & 0xC0 != 0x80:  # no character of UTF-8 is cut in two: utf-8(7)
+            break
+        end -= 1
+    return end

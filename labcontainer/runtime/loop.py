@@ -28,6 +28,9 @@ class Loop:
         if self._handlers.pop(fd, None) is not None:
             self._poll.unregister(fd)
 
+    def __contains__(self, fd: int) -> bool:
+        return fd in self._handlers
+
     def turn(self, milliseconds: int | None = None) -> bool:
         """Wait until something can be done and do it; false when the time is over."""
         ready = self._poll.poll(milliseconds)

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import os
 
-from labcontainer.errors import LabError, StepError
-from labcontainer.kernel import files, sockets, terminal
+from labcontainer import cgroups
+from labcontainer.errors import LabError, NotFoundError, StepError
+from labcontainer.kernel import files, sockets, syscalls, terminal
+from labcontainer.kernel.flags import PR
 from labcontainer.kernel.signals import signal
-from labcontainer.record import Record
-from labcontainer.runtime import container, ending, handshake, jsontext, state
+from labcontainer.runtime import container, ending, handshake, jsontext, maker, state
 from labcontainer.runtime.attach import Attach
 from labcontainer.runtime.journal import Journal
 from labcontainer.runtime.loop import Loop
+from labcontainer.runtime.maker import Request
 from labcontainer.undo import Undo
 
 TYPE_CHECKING = False
@@ -30,24 +32,6 @@ if TYPE_CHECKING:
 
 CHUNK = 16384
 PATIENCE = 2000  # milliseconds that clients have after the end to take what was said
-
-
-class Request(Record):
-    """What the zygote is asked for.
-
-    `home` is a directory of the container's own for log.json, exit.json, attach and control; the
-    bundle has its config.json. `once`: the input ends with the first client that ends its own.
-    """
-
-    id: str
-    bundle: str
-    root: str
-    home: str
-    terminal: bool = False
-    stdin: bool = False
-    once: bool = True
-    remove: bool = False  # forget the container when it has ended
-    no_pivot: bool = False
 
 
 class Monitor:
@@ -60,7 +44,9 @@ class Monitor:
         self._channels = {requester: handshake.Channel(requester)}
         self._outputs: dict[int, str] = {}
         self._master = self._control = -1
-        self._container: container.Container
+        self._pid = self._pidfd = -1
+        self._maker = 0  # its pid
+        self._making: handshake.Channel
         self._started = False
         self._end: dict[str, object] = {}
         self._problem: LabError | OSError | None = None
@@ -73,15 +59,13 @@ class Monitor:
         """
         with Undo() as undo:
             self._open(undo)
-            if self.request.terminal:
-                self._container = self._create_with_terminal()
-            else:
-                self._container = self._create()
-        self._loop.watch(self._container.pidfd, self._ended)
+            self._make()
+        self._loop.watch(self._pidfd, self._ended)
+        self._loop.watch(self._making.fd, self._made)
         self._watch_channel(self._requester)
         for fd in self._outputs:
             self._watch_output(fd)
-        self._tell("ready", str(self._container.pid), descriptors=(self._container.pidfd,))
+        self._tell("ready", str(self._pid), descriptors=(self._pidfd,))
         while not self._end:
             self._loop.turn()
         self._finish()
@@ -101,66 +85,66 @@ class Monitor:
 
     # --- the container ---------------------------------------------------------------------------
 
-    def _asked(self, console: int = -1) -> container.Create:
-        return container.Create(
-            self.request.id,
-            bundle=self.request.bundle,
-            root=self.request.root,
-            console=console,
-            no_pivot=self.request.no_pivot,
-            gate=False,
-            die_with_parent=True,
-        )
+    def _make(self) -> None:
+        """Have it created.
 
-    def _create(self) -> container.Container:
-        """Create it while 0, 1 and 2 are what it is to have."""
+        Raises:
+            StepError: a step failed, and all is taken back.
+        """
+        syscalls.prctl(PR.SET_CHILD_SUBREAPER, 1)
+        streams, mine = (), ()
+        if not self.request.terminal:
+            streams, mine = self._pipes()
+        self._maker, making = maker.fork(self.request, streams, mine)
+        for fd in streams:
+            os.close(fd)
+        self._making = handshake.Channel(making)
+        try:
+            _, (pid,), (self._pidfd, *more) = self._making.expect("ready")
+        except BaseException:
+            os.waitpid(self._maker, 0)
+            raise
+        self._pid = int(pid)
+        if more:
+            self._master = more[0]
+            self._outputs = {self._master: "stdout"}
+            self._attach.stdin = os.dup(self._master)
+
+    def _pipes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What the container is to have as 0, 1 and 2, and our ends of that."""
         out, out_there = os.pipe2(os.O_CLOEXEC)
         err, err_there = os.pipe2(os.O_CLOEXEC)
-        if self.request.stdin:
-            given, self._attach.stdin = os.pipe2(os.O_CLOEXEC)
-            os.set_blocking(self._attach.stdin, False)
-            os.dup2(given, 0)
-            os.close(given)
-        os.dup2(out_there, 1)
-        os.dup2(err_there, 2)
-        os.close(out_there)
-        os.close(err_there)
         self._outputs = {out: "stdout", err: "stderr"}
-        try:
-            return container.create(self._asked())
-        finally:
-            nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-            for fd in (0, 1, 2):
-                os.dup2(nothing, fd)
-            os.close(nothing)
-
-    def _create_with_terminal(self) -> container.Container:
-        mine, theirs = sockets.pair()
-        try:
-            created = container.create(self._asked(theirs))
-            os.close(theirs)
-            _, (self._master,) = sockets.receive(mine, 4096)
-        finally:
-            os.close(mine)
-        self._outputs = {self._master: "stdout"}
-        self._attach.stdin = os.dup(self._master)
-        return created
+        if not self.request.stdin:
+            given = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            return (given, out_there, err_there), (out, err)
+        given, self._attach.stdin = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._attach.stdin, False)
+        return (given, out_there, err_there), (out, err, self._attach.stdin)
 
     def _start(self) -> None:
-        if self._started:
-            return
-        self._started = True
-        try:
-            self._container.start()
-        except (LabError, OSError) as error:
-            self._problem = error
-            self._tell_raw(handshake.failure("", error))
-        else:
-            self._tell("started")
+        if not self._started:
+            self._started = True
+            self._making.send("start")
+
+    def _made(self, _events: int) -> None:
+        """The maker says that the program runs, or why it does not, and ends."""
+        name, fields, _ = self._making.receive()
+        if name == "failed":
+            self._problem = handshake.to_error(fields)
+            self._tell(name, *fields)
+        elif name:
+            self._tell(name)
+        self._loop.forget(self._making.fd)
 
     def _ended(self, _events: int) -> None:
         """The first process has ended: read what is left to read, then record the end."""
-        status = self._container.wait()
+        if self._making.fd in self._loop:
+            self._making.send("end")
+            self._made(0)
+        os.waitpid(self._maker, 0)  # now the container is our own child
+        ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | container.WALL)
+        status = container.exit_status(ended)
         for fd in list(self._outputs):
             while self._read(fd):
                 pass
@@ -169,10 +153,19 @@ class Monitor:
             status = getattr(self._problem, "exit_status", 1)
         self._end = {
             "status": status,
-            "oom": self._container.oom_kills() > 0,
+            "oom": self._oom_kills() > 0,
             "time": state.now(),
             "error": str(self._problem or ""),
         }
+
+    def _oom_kills(self) -> int:
+        try:
+            group = cgroups.reopen(
+                state.Directory(self.request.root, self.request.id).load().cgroup
+            )
+        except NotFoundError:
+            return 0
+        return group.oom_kills() if group is not None else 0
 
     def _finish(self) -> None:
         if self.request.remove or not self._started:
@@ -182,7 +175,7 @@ class Monitor:
         for name in ("attach", "control"):
             os.unlink(f"{self.request.home}/{name}")
         self._tell("ended", text)
-        self._loop.forget(self._container.pidfd)
+        self._loop.forget(self._pidfd)
         for fd in [self._control, *self._channels]:
             self._loop.forget(fd)
         while not self._attach.drained() and self._loop.turn(PATIENCE):
@@ -248,7 +241,7 @@ class Monitor:
             self._loop.forget(fd)
             self._channels.pop(fd).close()
             if fd == self._requester and not self._started:
-                os.kill(self._container.pid, signal.SIGKILL)
+                os.kill(self._pid, signal.SIGKILL)
 
     def _tell(self, name: str, *fields: str, descriptors: tuple[int, ...] = ()) -> None:
         self._tell_raw(handshake.encode(name, *fields), descriptors)

@@ -19,7 +19,7 @@ from labcontainer.kernel import sockets, syscalls
 from labcontainer.kernel.signals import signal
 from labcontainer.record import Record
 from labcontainer.runtime import handshake, jsontext, monitor
-from labcontainer.runtime.monitor import Request
+from labcontainer.runtime.maker import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,104 @@
+"""Creates a monitor's container in a process of its own, which ends when the program runs.
+
+    monitor ──fork──> maker ──clone3──> container
+       └── its parent when the maker has ended: PR_SET_CHILD_SUBREAPER ──┘
+
+Creating writes to 2 MB of Python's memory. In the maker that memory is given back a moment later;
+the monitor, which stays for as long as the container does, goes on sharing the zygote's.
+"""
+
+from __future__ import annotations
+
+import os
+
+from labcontainer.errors import LabError, StepError
+from labcontainer.kernel import sockets
+from labcontainer.record import Record
+from labcontainer.runtime import container, ending, handshake
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+class Request(Record):
+    """What the zygote is asked for.
+
+    `home` is a directory of the container's own for log.json, exit.json, attach and control; the
+    bundle has its config.json. `once`: the input ends with the first client that ends its own.
+    """
+
+    id: str
+    bundle: str
+    root: str
+    home: str
+    terminal: bool = False
+    stdin: bool = False
+    once: bool = True
+    remove: bool = False  # forget the container when it has ended
+    no_pivot: bool = False
+
+
+def fork(request: Request, streams: tuple[int, ...], close: tuple[int, ...]) -> tuple[int, int]:
+    """Start a maker; its pid and the monitor's end of the conversation with it.
+
+    Args:
+        request: which container.
+        streams: what the container gets as 0, 1 and 2; none where it has a terminal.
+        close: descriptors of the monitor's that the container's side must not keep open.
+    """
+    mine, theirs = sockets.pair()
+    pid = os.fork()
+    if pid == 0:
+        for fd in (mine, *close):
+            os.close(fd)
+        _main(request, streams, handshake.Channel(theirs))
+    os.close(theirs)
+    return pid, mine
+
+
+def _main(request: Request, streams: tuple[int, ...], channel: handshake.Channel) -> NoReturn:
+    """Create, tell, start when told, end. Who only hears the end of the channel takes it back."""
+    status = 1
+    try:
+        for fd, given in enumerate(streams):
+            os.dup2(given, fd)
+            os.close(given)
+        created, descriptors = _with_terminal(request) if request.terminal else _plain(request)
+        channel.send("ready", str(created.pid), descriptors=descriptors)
+        name, _, _ = channel.receive()
+        if name == "start":
+            created.start()
+            channel.send("started")
+        else:
+            ending.delete(request.root, request.id, force=True)
+        status = 0
+    except BaseException as error:  # a fork must not go on as the zygote
+        known = isinstance(error, (LabError, OSError))
+        shown = error if known else StepError("maker", repr(error))
+        channel.send_raw(handshake.failure("", shown))
+    finally:
+        os._exit(status)
+
+
+def _asked(request: Request, console: int = -1) -> container.Create:
+    return container.Create(
+        request.id,
+        bundle=request.bundle,
+        root=request.root,
+        console=console,
+        no_pivot=request.no_pivot,
+        gate=False,
+    )
+
+
+def _plain(request: Request) -> tuple[container.Container, tuple[int, ...]]:
+    created = container.create(_asked(request))
+    return created, (created.pidfd,)
+
+
+def _with_terminal(request: Request) -> tuple[container.Container, tuple[int, ...]]:
+    mine, theirs = sockets.pair()
+    created = container.create(_asked(request, theirs))
+    _, (master,) = sockets.receive(mine, 4096)
+    return created, (created.pidfd, master)
