@@ -124,6 +124,13 @@ def _told(command: str, words: list[str], debug: bool) -> int:
         return int(getattr(module, "FAILURE", 1) if status == 1 else status)
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if debug:
+            raise
+        fault = f"a fault of labcontainer's own: {type(error).__name__}: {one_line(error)}"
+        where = f"labcontainer --debug {command} … shows where"
+        print(f"labcontainer: {fault}; {where}", file=sys.stderr)
+        return int(getattr(module, "FAILURE", 1))
 
 
 def _arguments(command: str, module: ModuleType, words: list[str]) -> Any:

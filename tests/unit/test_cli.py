@@ -295,6 +295,24 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert err.endswith("labcontainer: root file system no-such-root does not exist\n")
 
 
+def test_our_own_fault_is_one_line_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_words: list[str]) -> None:
+        raise ValueError("two\nlines")
+
+    monkeypatch.setattr(run, "parse", broken)
+    assert main.main(["run", "busybox"]) == 125
+    err = capsys.readouterr().err
+    assert err.startswith("labcontainer: a fault of labcontainer's own: ValueError: two lines;")
+    assert err.count("\n") == 1
+    with pytest.raises(ValueError, match="two"):
+        main.main(["--debug", "run", "busybox"])
+    from labcontainer.kernel import trace
+
+    trace.watchers.clear()
+
+
 def test_closed_pipe_is_no_error_message(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "labcontainer.cli.main", "image", "from-host", "--plan"]
     program = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
