@@ -20,6 +20,7 @@ def run(args: Namespace) -> int:
 
     from labcontainer.bench import report, runtimes, samples
     from labcontainer.errors import UnsupportedError, UsageError
+    from labcontainer.runtime.zygote import Zygote
 
     if args.runs < 1:
         raise UsageError("labcontainer bench: --runs must be at least 1")
@@ -31,14 +32,18 @@ def run(args: Namespace) -> int:
         where = runtimes.bundle(place)
         known = runtimes.installed(place)
         taken = {}
-        with runtimes.version_2_only():
+        with runtimes.version_2_only(), Zygote.start() as zygote:
             for workload, action in (
                 ("run", runtimes.run_once),
                 ("create, start, delete", runtimes.three_calls),
             ):
                 subjects = {one.name: action(one, place, where) for one in known}
+                if workload == "run":
+                    subjects["warm zygote"] = runtimes.from_zygote(zygote, place, where)
                 taken[workload] = samples.interleave(subjects, args.runs)
+            private = runtimes.monitor_memory(zygote, place, where)
     print(report.table([row for name, one in taken.items() for row in report.rows(name, one)]))
+    print(f"one monitor's private memory: {private / 2**20:.2f} MB")
     if args.json:
         Path(args.json).write_text(report.as_json(runtimes.machine(), taken))
     return 0
