@@ -78,6 +78,7 @@ class Rootfs(Record):
     propagation: int = 0
     links: tuple[tuple[str, str], ...] = DEFAULT_LINKS
     cgroup_namespace: bool = True
+    tree_fd: int = -1  # the root as a detached tree, from `open_sources`
 
 
 class Step(Record):
@@ -134,6 +135,10 @@ def prepare(rootfs: Rootfs, root_fd: int = -1) -> None:
             working directory along, so a directory that its user may not reach by name still
             works that way.
     """
+    if rootfs.tree_fd >= 0:
+        syscalls.mount(None, "/", None, first_propagation(rootfs))
+        _attach_tree(rootfs)
+        return
     if root_fd >= 0:
         os.fchdir(root_fd)
     elif root_fd != _HERE:
@@ -148,6 +153,21 @@ def prepare(rootfs: Rootfs, root_fd: int = -1) -> None:
             raise
         os.chdir(rootfs.path)  # the descriptor belongs to another mount namespace
         _bind_working_directory()
+
+
+def _attach_tree(rootfs: Rootfs) -> None:
+    """Put the detached root over `/` and stand in it.
+
+    Any place will do, and `/` is the one that every user can reach. Nobody gets to see it there:
+    an absolute path begins at the process's own root, which is the mount below.
+    """
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        mounts.attach(rootfs.tree_fd, root)
+    finally:
+        os.close(root)
+    os.fchdir(rootfs.tree_fd)
+    mounts.set_propagation(rootfs.tree_fd, first_propagation(rootfs))
 
 
 def first_propagation(rootfs: Rootfs) -> int:
@@ -193,23 +213,36 @@ def _make_parent_private() -> None:
 
 
 def open_sources(rootfs: Rootfs) -> Rootfs:
-    """The same root file system with every bind mount's source opened, before entering namespaces.
+    """The same root file system, its root and every bind mount's source opened as detached trees.
 
-    For a user namespace: there the sources may be out of reach, and id-mapped mounts are not
-    allowed. The caller closes the `source_fd`s.
+    Called before a user namespace is entered: there they may be out of reach, and id-mapped mounts
+    are not allowed. The caller closes what `opened_sources` lists.
     """
     if not mounts.modern():
         return rootfs
     opened: list[Mount] = []
+    tree = mounts.copy(rootfs.path, recursive=True)
     try:
         for entry in rootfs.mounts:
-            opened.append(entry.replace(source_fd=detach(entry)) if entry.is_bind else entry)
+            opened.append(_opened(entry, rootfs) if entry.is_bind else entry)
     except BaseException:
-        for entry in opened:
-            if entry.source_fd >= 0:
-                os.close(entry.source_fd)
+        for fd in (tree, *(entry.source_fd for entry in opened)):
+            if fd >= 0:
+                os.close(fd)
         raise
-    return rootfs.replace(mounts=tuple(opened))
+    return rootfs.replace(mounts=tuple(opened), tree_fd=tree)
+
+
+def _opened(entry: Mount, rootfs: Rootfs) -> Mount:
+    """A bind mount with its source as a detached tree, which must not stay the host's peer."""
+    propagation = entry.propagation or first_propagation(rootfs)
+    return entry.replace(source_fd=detach(entry.replace(propagation=propagation)))
+
+
+def opened_sources(rootfs: Rootfs) -> list[int]:
+    """The descriptors that `open_sources` opened, for the caller to close."""
+    found = [rootfs.tree_fd, *(entry.source_fd for entry in rootfs.mounts)]
+    return [fd for fd in found if fd >= 0]
 
 
 def mount_all(rootfs: Rootfs) -> None:

@@ -245,7 +245,7 @@ def _launch(
     root = _with_id_maps(spec, root, opened)
     if _needs_open_sources(spec):
         root = rootfs.open_sources(root)
-        opened += [mount.source_fd for mount in root.mounts if mount.source_fd >= 0]
+        opened += rootfs.opened_sources(root)
     gate = -1
     if asked.gate:
         gate = sockets.listen(directory.gate)

@@ -11,8 +11,8 @@ import pytest
 
 from labcontainer import mounts, rootfs, users
 from labcontainer.errors import SpecError, UnsupportedError
-from labcontainer.kernel import confined, syscalls
 from labcontainer.kernel import mounts as kernel_mounts
+from labcontainer.kernel import syscalls
 from labcontainer.kernel.flags import CLONE, MS
 from labcontainer.mounts import Mount, parse_mount_options
 from tests.system import forked
@@ -252,19 +252,59 @@ def test_sources_are_opened_before_a_user_namespace_is_entered(places: tuple[str
             root, mounts=(bind(source, "bind", "idmap").replace(idmap_fd=mapped()),)
         )
         opened = rootfs.open_sources(spec)
-        os.chdir(root)
+        assert len(rootfs.opened_sources(opened)) == 2
         namespace = mapped()
         os.setgroups([])
         syscalls.setns(namespace, CLONE.NEWUSER)
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
         syscalls.unshare(CLONE.NEWNS)
-        rootfs.prepare(opened, confined.HERE)
+        rootfs.prepare(opened)
         rootfs.mount_all(opened)
-        about = os.stat("data/file")
+        rootfs.pivot_root()
+        about = os.stat("/data/file")
         return [about.st_uid, about.st_gid]
 
     assert forked.call(enter) == [0, 0]
+
+
+@pytest.mark.requires("userns")
+def test_a_closed_bundle_of_a_shared_host_works_and_hears_but_does_not_tell(
+    places: tuple[str, str],
+) -> None:
+    """The root and the sources are out of reach by name; none of them stays the host's peer."""
+    root, source = places
+    top = Path(root).parent
+    os.mkdir(f"{root}/dev")
+    os.chown(root, 100_000, 100_000)
+
+    def enter() -> None:
+        syscalls.mount("tmpfs", "/mnt", "tmpfs")
+        syscalls.mount(str(top), str(top), None, MS.BIND)
+        syscalls.mount(None, str(top), None, MS.SHARED)
+        top.chmod(0o700)
+        spec = rootfs.Rootfs(root, mounts=(bind(source, "rbind"), Mount("/dev", "tmpfs")))
+        opened = rootfs.open_sources(spec)
+        maps = (users.IdMap(0, 100_000, 1000),)
+        namespace = users.open_mapped_namespace(maps, maps)
+        os.setgroups([])
+        syscalls.setns(namespace, CLONE.NEWUSER)
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+        syscalls.unshare(CLONE.NEWNS)
+        assert not os.path.exists(root)
+        rootfs.prepare(opened)
+        rootfs.mount_all(opened)
+        rootfs.pivot_root()
+
+    try:
+        with forked.held(enter, flags=CLONE.NEWNS) as process:
+            mounts = process.mounts()
+            assert set(mounts) == {"/", "/data", "/dev"}
+            assert not [one for one in mounts.values() if "shared:" in one["shared"]]
+            assert sorted(os.listdir(process.path("/data"))) == ["below", "file"]
+    finally:
+        top.chmod(0o755)
 
 
 def test_idmap_without_maps_or_on_an_old_kernel(
