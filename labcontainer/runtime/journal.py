@@ -12,6 +12,11 @@ import os
 
 from labcontainer.runtime import jsontext, state
 
+try:
+    from _json import encode_basestring_ascii as _quote
+except ImportError:
+    _quote = jsontext.dumps
+
 PART = 16384  # Docker's number
 
 
@@ -58,10 +63,19 @@ class Journal:
             self.lost += len(view)
 
 
+def warm() -> None:
+    """Let the interpreter adapt this code to its work now: in a fork that would copy its pages."""
+    journal = Journal(os.devnull)
+    for _ in range(100):
+        journal.write("stdout", b"a line\nand a beginning")
+        journal.write("stderr", b"a line\n")
+    journal.close()
+
+
 def entry(stream: str, part: bytes, time: str) -> str:
     """One line of the log file."""
-    fields = {"log": part.decode(errors="replace"), "stream": stream, "time": time}
-    return jsontext.dumps(fields) + "\n"
+    text = _quote(part.decode(errors="replace"))
+    return f'{{"log":{text},"stream":"{stream}","time":"{time}"}}\n'
 
 
 def next_end(data: bytes, start: int) -> int:

@@ -30,7 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-CHUNK = 16384
+CHUNK = 8192
 PATIENCE = 2000  # milliseconds that clients have after the end to take what was said
 
 
@@ -92,7 +92,8 @@ class Monitor:
             StepError: a step failed, and all is taken back.
         """
         syscalls.prctl(PR.SET_CHILD_SUBREAPER, 1)
-        streams, mine = (), ()
+        streams: tuple[int, ...] = ()
+        mine: tuple[int, ...] = ()
         if not self.request.terminal:
             streams, mine = self._pipes()
         self._maker, making = maker.fork(self.request, streams, mine)

@@ -18,7 +18,7 @@ from labcontainer.errors import StateError, StepError
 from labcontainer.kernel import sockets, syscalls
 from labcontainer.kernel.signals import signal
 from labcontainer.record import Record
-from labcontainer.runtime import handshake, jsontext, monitor
+from labcontainer.runtime import handshake, journal, jsontext, monitor
 from labcontainer.runtime.maker import Request
 
 TYPE_CHECKING = False
@@ -172,7 +172,9 @@ def main(fd: int) -> NoReturn:
         signal.signal(number, signal.SIG_IGN)
     os.chdir("/")
     syscalls.prepare()
+    journal.warm()
     gc.collect()
+    plugs = _fill_holes()  # noqa: F841  (kept for as long as the zygote lives)
     gc.freeze()  # no collection writes to what the forks share
     channel = handshake.Channel(fd)
     channel.send("loaded")
@@ -181,6 +183,14 @@ def main(fd: int) -> NoReturn:
         if not descriptors:
             os._exit(0)
         _serve(fd, data, descriptors)
+
+
+def _fill_holes() -> list[bytes]:
+    """Fill the free places between what is loaded, a size at a time.
+
+    What a fork allocates there would make pages its own that it could share; so it begins new ones.
+    """
+    return [bytes(size - 40) for size in range(48, 513, 16) for _ in range(400)]
 
 
 def _serve(fd: int, data: bytes, descriptors: tuple[int, ...]) -> None:
