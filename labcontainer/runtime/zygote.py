@@ -174,7 +174,6 @@ def main(fd: int) -> NoReturn:
     syscalls.prepare()
     journal.warm()
     gc.collect()
-    plugs = _fill_holes()  # noqa: F841  (kept for as long as the zygote lives)
     gc.freeze()  # no collection writes to what the forks share
     channel = handshake.Channel(fd)
     channel.send("loaded")
@@ -183,14 +182,6 @@ def main(fd: int) -> NoReturn:
         if not descriptors:
             os._exit(0)
         _serve(fd, data, descriptors)
-
-
-def _fill_holes() -> list[bytes]:
-    """Fill the free places between what is loaded, a size at a time.
-
-    What a fork allocates there would make pages its own that it could share; so it begins new ones.
-    """
-    return [bytes(size - 40) for size in range(48, 513, 16) for _ in range(400)]
 
 
 def _serve(fd: int, data: bytes, descriptors: tuple[int, ...]) -> None:
