@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -249,11 +250,11 @@ def test_preserved_descriptors_and_no_others(home: OciHome, tmp_path: Path) -> N
     bundle = shell(home, "cat <&3; ls /proc/self/fd")
     bundle.save()
     fds = [os.open(tmp_path / "file", os.O_RDONLY) for _ in range(3)]
-    wanted = os.dup2(fds[0], 9)
+    wanted = fcntl.fcntl(fds[0], fcntl.F_DUPFD_CLOEXEC, 40)  # no number of pytest's own
     words = ["run", "--preserve-fds", "1", "--bundle", str(bundle.path), bundle.id]
-    script = 'exec 3<&9 9<&-; exec "$@"'
-    argv = ["sh", "-c", script, "sh", *home.argv(*words)]
-    done = subprocess.run(argv, pass_fds=(*fds[1:], 9), capture_output=True, text=True)
+    script = f'exec 3<&{wanted} {wanted}<&-; exec "$@"'
+    argv = ["bash", "-c", script, "bash", *home.argv(*words)]
+    done = subprocess.run(argv, pass_fds=(*fds[1:], wanted), capture_output=True, text=True)
     for fd in (*fds, wanted):
         os.close(fd)
     kept, *numbers = done.stdout.split()
