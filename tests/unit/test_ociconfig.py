@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from labcontainer import errors
+from labcontainer import capabilities, errors
 from labcontainer.cli import run
 from labcontainer.engine import ociconfig, request, single
 from labcontainer.users import IdMap, User
@@ -71,7 +71,24 @@ def test_pids_without_limit(word: str) -> None:
     assert made("--pids-limit", word)["linux"]["resources"]["pids"] == {"limit": -1}
 
 
-def test_privileged_opens_everything() -> None:
+ALL = capabilities.mask(capabilities.NAMES)
+
+
+@pytest.mark.parametrize("flags", [("--privileged",), ("--cap-add", "all")], ids=" ".join)
+def test_all_capabilities_are_those_that_can_be_given(
+    monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    ours = ALL & ~capabilities.mask(["CAP_SYS_RESOURCE"])
+    monkeypatch.setattr(capabilities, "bounding", lambda: ours)
+    given = made(*flags)["process"]["capabilities"]["bounding"]
+    assert capabilities.mask(given) == ours
+    # One that is asked for by name is not left out: the runtime says that it can't be given.
+    named = made("--cap-add", "SYS_RESOURCE")["process"]["capabilities"]["bounding"]
+    assert "CAP_SYS_RESOURCE" in named
+
+
+def test_privileged_opens_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capabilities, "bounding", lambda: ALL)
     document = made("--privileged")
     assert "CAP_SYS_ADMIN" in document["process"]["capabilities"]["effective"]
     assert document["linux"]["maskedPaths"] == []
