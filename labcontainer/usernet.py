@@ -108,6 +108,7 @@ def start(network: UserNetwork) -> Running:
     Raises:
         LabError: it ended instead, or was not ready within 10 s; shows its own words.
     """
+    import shutil
     import subprocess
     import tempfile
 
@@ -138,6 +139,8 @@ def start(network: UserNetwork) -> Running:
             raise LabError("it ended")
         for port in network.ports if slirp else ():
             _add_port(f"{folder}/api", port)
+        # Nobody speaks to it any more: gone now, the folder can't outlive a caller that is killed.
+        shutil.rmtree(folder, ignore_errors=True)
     except (OSError, LabError) as error:
         process.kill()
         said = process.stderr.read().decode(errors="replace") if process.stderr else ""

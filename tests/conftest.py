@@ -164,7 +164,7 @@ def rootfs(clean_machine_after_all: None) -> Iterator[Path]:
     busybox = shutil.which("busybox")
     if busybox is None:
         pytest.skip("busybox: there is no program busybox; fix: apt-get install busybox-static")
-    top = Path(tempfile.mkdtemp(prefix="lc-root-"))
+    top = Path(tempfile.mkdtemp(prefix="busybox-root-"))
     top.chmod(0o755)
     try:
         make_root(top, busybox)
