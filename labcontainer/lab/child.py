@@ -341,11 +341,17 @@ def _new_namespaces(job: Job, answers: int) -> None:
 
 def _fork_first(answers: int) -> None:
     """Fork: the child goes on, this process waits for it and ends as it ended."""
+    told, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
         syscalls.prctl(PR.SET_PDEATHSIG, signal.SIGKILL)
+        os.close(tell)
+        os.read(told, 1)  # its answer must not overtake its number
+        os.close(told)
         return
+    os.close(told)
     _send(answers, {"started": pid})
+    os.close(tell)
     os.close(answers)
     os.close(1)
     os.close(2)

@@ -17,8 +17,8 @@ from tests.architecture import source
 
 # Cheap: built in, or loaded by every start of Python anyway.
 ALLOWED = {
-    "__future__", "_json", "_signal", "_socket", "ctypes", "errno", "fcntl", "os", "posix", "resource",
-    "select", "stat", "struct", "sys", "termios", "time",
+    "__future__", "_json", "_signal", "_socket", "ctypes", "errno", "fcntl", "os", "posix",
+    "resource", "select", "stat", "struct", "sys", "termios", "time",
 }  # fmt: skip
 # Of the package: the hot path itself.
 LADDER = {
