@@ -1,6 +1,7 @@
 """`labcontainer COMMAND …`: finds the command's module, runs it, and tells an error once.
 
 A command is the module `cli/COMMAND.py` with `configure(parser)` and `run(args) -> exit status`.
+Small ones share the module of their noun (MODULES), as `configure_COMMAND` and `run_COMMAND`.
 Nothing else is imported than the command that was asked for. A module with `parse(words)` of its
 own is spared argparse. A module's FAILURE is its exit status for errors that name none themselves.
 """
@@ -16,6 +17,7 @@ from labcontainer import errors
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+    from collections.abc import Callable
     from types import ModuleType
     from typing import Any
 
@@ -26,6 +28,8 @@ COMMANDS = {
     "vm": "boot a kernel as an ordinary process",
     "bench": "measure a process, a container and a virtual machine side by side",
 }
+# Commands that live in the module of their noun.
+MODULES: dict[str, str] = {}
 USAGE_STATUS = 2
 
 
@@ -33,7 +37,15 @@ def module_of(command: str) -> ModuleType:
     """The module of a command."""
     import importlib
 
-    return importlib.import_module(f"labcontainer.cli.{command}")
+    return importlib.import_module(f"labcontainer.cli.{MODULES.get(command, command)}")
+
+
+def part_of(command: str, module: ModuleType, part: str) -> Callable[[Any], Any]:
+    """A command's `configure` or `run`."""
+    found: Callable[[Any], Any] = getattr(
+        module, f"{part}_{command}" if command in MODULES else part
+    )
+    return found
 
 
 def parser_of(command: str) -> ArgumentParser:
@@ -47,7 +59,7 @@ def parser_of(command: str) -> ArgumentParser:
         conflict_handler="resolve",  # docker run's -h is --hostname
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    module_of(command).configure(parser)
+    part_of(command, module_of(command), "configure")(parser)
     return parser
 
 
@@ -110,7 +122,7 @@ def _told(command: str, words: list[str], debug: bool) -> int:
         if debug:
             _watch_kernel_calls()
         module = module_of(command)
-        return int(module.run(_arguments(command, module, words)))
+        return int(part_of(command, module, "run")(_arguments(command, module, words)))
     except (errors.LabError, OSError) as error:
         if isinstance(error, BrokenPipeError) and error.filename is None:
             _forget_output()  # whoever read our output has gone: head(1) is no failure
@@ -134,7 +146,7 @@ def _told(command: str, words: list[str], debug: bool) -> int:
 
 
 def _arguments(command: str, module: ModuleType, words: list[str]) -> Any:
-    if not hasattr(module, "parse"):
+    if command in MODULES or not hasattr(module, "parse"):
         return parser_of(command).parse_args(words)
     return module.parse(words) or parser_of(command).parse_args(["--help"])
 
