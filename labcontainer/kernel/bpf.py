@@ -8,11 +8,10 @@ The kernel runs the program at each mknod(2) and open(2) of a device node in the
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 
-from labcontainer.kernel import syscalls
+from labcontainer.kernel import foreign, syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,21 +97,21 @@ def load(program: bytes) -> int:
     Raises:
         OSError: EPERM without CAP_BPF or CAP_SYS_ADMIN in the first user namespace.
     """
-    code, license_ = ctypes.create_string_buffer(program), ctypes.create_string_buffer(b"GPL")
+    code, license_ = foreign.buffer(program), foreign.buffer(b"GPL\0")
     # prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version, prog_flags
     attr = struct.pack(
-        "=IIQQIIQII", PROG_TYPE_CGROUP_DEVICE, len(program) // 8, ctypes.addressof(code),
-        ctypes.addressof(license_), 0, 0, 0, 0, 0,
+        "=IIQQIIQII", PROG_TYPE_CGROUP_DEVICE, len(program) // 8, foreign.addressof(code),
+        foreign.addressof(license_), 0, 0, 0, 0, 0,
     )  # fmt: skip
     return syscalls.bpf(PROG_LOAD, attr)
 
 
 def attached(group: int) -> tuple[int, ...]:
     """The ids of the device programs that are attached to this very group."""
-    ids = (ctypes.c_uint32 * 64)()
+    ids = (foreign.c_uint * 64)()
     # target_fd, attach_type, query_flags, attach_flags, prog_ids, prog_cnt
-    attr = struct.pack("=IIIIQI4x", group, CGROUP_DEVICE, 0, 0, ctypes.addressof(ids), 64)
-    buffer = ctypes.create_string_buffer(attr, len(attr))
+    attr = struct.pack("=IIIIQI4x", group, CGROUP_DEVICE, 0, 0, foreign.addressof(ids), 64)
+    buffer = foreign.buffer(attr)
     syscalls._call("bpf", PROG_QUERY, buffer, len(attr))
     return tuple(ids[: struct.unpack_from("=I", buffer, 24)[0]])
 

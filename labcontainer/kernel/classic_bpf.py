@@ -7,10 +7,9 @@ jumps forward only. Each instruction is 8 bytes: code, how far to jump if true, 
 
 from __future__ import annotations
 
-import ctypes
 import struct
 
-from labcontainer.kernel import syscalls
+from labcontainer.kernel import foreign, syscalls
 from labcontainer.kernel.flags import SECCOMP, SECCOMP_FILTER_FLAG
 
 LD = 0x20  # BPF_LD  | BPF_W | BPF_ABS: A = the 32-bit word at offset k
@@ -98,9 +97,9 @@ def install(code: bytes, flags: int = 0) -> int:
 
     Needs no_new_privs, or CAP_SYS_ADMIN in the process's user namespace: seccomp(2).
     """
-    program = ctypes.create_string_buffer(code, len(code))
+    program = foreign.buffer(code)
     # struct sock_fprog { unsigned short len; struct sock_filter *filter; }
-    fprog = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(program))
+    fprog = struct.pack("HxxxxxxQ", len(code) // 8, foreign.addressof(program))
     return syscalls.seccomp(SECCOMP.SET_MODE_FILTER, SECCOMP_FILTER_FLAG(flags), fprog)
 
 

@@ -7,12 +7,10 @@ The man page of a function is that of the call of the same name, section 2.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
-from ctypes import c_char_p, c_int, c_long, c_uint, c_ulong, c_void_p
 
-from labcontainer.kernel import trace
+from labcontainer.kernel import foreign, trace
 from labcontainer.kernel.flags import (
     AT,
     CLONE,
@@ -30,13 +28,13 @@ from labcontainer.kernel.flags import (
     SECCOMP,
     Flags,
 )
+from labcontainer.kernel.foreign import c_char_p, c_int, c_long, c_uint, c_ulong, c_void_p
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-libc = ctypes.CDLL(None, use_errno=True)
 MACHINE = os.uname().machine
 
 
@@ -141,9 +139,9 @@ def _function(name: str) -> tuple[Callable[..., int], dict[int, type[Flags]]]:
     families = entry[-1].by_index if isinstance(entry[-1], _Families) else {}
     types = entry[:-1] if families else entry
     if name in _LIBC:
-        function: Callable[..., int] = ctypes.CFUNCTYPE(c_int, *types, use_errno=True)((name, libc))
+        function = foreign.function(name, c_int, *types)
     else:
-        raw = ctypes.CFUNCTYPE(c_long, c_long, *types, use_errno=True)(("syscall", libc))
+        raw = foreign.function("syscall", c_long, c_long, *types)
         nr = number(name)
         function = lambda *args: raw(nr, *args)  # noqa: E731
     _functions[name] = (function, families)
@@ -166,7 +164,7 @@ def show(name: str, args: tuple[Any, ...], families: dict[int, type[Flags]]) -> 
     for index, value in enumerate(args):
         if index in families:
             value = families[index](value)
-        elif isinstance(value, ctypes.Array):
+        elif isinstance(value, foreign.Array):
             value = "…"
         elif isinstance(value, bytes):
             value = f"<{len(value)} bytes>"
@@ -184,7 +182,7 @@ def _call(name: str, *args: Any) -> int:
     result = function(*[os.fsencode(arg) if isinstance(arg, str) else arg for arg in args])
     error = None
     if result == -1:
-        code = ctypes.get_errno()
+        code = foreign.get_errno()
         error = OSError(code, os.strerror(code), show(name, args, families))
     if trace.watchers:
         trace.publish(name, show(name, args, families), error or result)
@@ -214,14 +212,14 @@ def clone3(
     `cgroup` is a descriptor of a cgroup v2 directory in which the child is to start. The calling
     process must have one thread only: Python's own after-fork work is not done.
     """
-    pidfd = ctypes.c_int(-1)
+    pidfd = c_int(-1)
     if want_pidfd:
         flags |= CLONE.PIDFD
     if cgroup >= 0:
         flags |= CLONE.INTO_CGROUP
     # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
     # set_tid, set_tid_size, cgroup
-    where = ctypes.addressof(pidfd) if want_pidfd else 0
+    where = foreign.addressof(pidfd) if want_pidfd else 0
     args = struct.pack("11Q", flags, where, 0, 0, exit_signal, 0, 0, 0, 0, 0, max(cgroup, 0))
     pid = _call("clone3", args, len(args))
     return pid, pidfd.value if pid else -1
@@ -364,7 +362,7 @@ def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) 
 
 def fstatfs(fd: int) -> int:
     """The magic number of the file system that a descriptor is on: statfs(2)'s `f_type`."""
-    buffer = ctypes.create_string_buffer(256)
+    buffer = foreign.buffer(256)
     _call("fstatfs", fd, buffer)
     return int(struct.unpack_from("l", buffer)[0])
 
@@ -377,7 +375,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 def capget(pid: int = 0) -> tuple[int, int, int]:
     """The (effective, permitted, inheritable) capability sets of a process, as bit masks."""
     header = struct.pack("Ii", _CAPABILITY_VERSION_3, pid)
-    data = ctypes.create_string_buffer(24)
+    data = foreign.buffer(24)
     _call("capget", header, data)
     low_e, low_p, low_i, high_e, high_p, high_i = struct.unpack("6I", data.raw)
     return low_e | high_e << 32, low_p | high_p << 32, low_i | high_i << 32
@@ -393,7 +391,7 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
 
 
 def seccomp(operation: int, flags: int, args: Any) -> int:
-    """Install a filter (SECCOMP.SET_MODE_FILTER) or ask about one. `args`: a ctypes pointer."""
+    """Install a filter (SECCOMP.SET_MODE_FILTER) or ask about one. `args`: memory, or None."""
     return _call("seccomp", operation, flags, args)
 
 

@@ -19,7 +19,7 @@ LONG_FILES = {
 JUNK_DRAWERS = {"utils", "util", "helpers", "common", "misc", "shared", "tools"}
 # Folders of data, one file a thing.
 TABLES = {("lab", "exercises"), ("kernel", "syscall_table")}
-FOREIGN = {"ctypes", "fcntl", "termios"}
+FOREIGN = {"ctypes", "_ctypes", "fcntl", "termios"}
 MODULES = pytest.mark.parametrize("path", source.files(), ids=source.name)
 
 
