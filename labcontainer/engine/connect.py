@@ -1,9 +1,9 @@
-"""The network of one container: a cable to the bridge as root, slirp4netns as an ordinary user.
+"""The network of one container: a cable to the bridge as root, a router's process without root.
 
-    bridge       the container has an address of its own behind the host's (network.py)
-    slirp4netns  a process of the user's that speaks TCP/IP for the container; no root needed
-    none         a network namespace with lo alone
-    host         the host's own network
+    bridge              the container has an address of its own behind the host's (network.py)
+    slirp4netns, pasta  a process of the user's that speaks TCP/IP for the container (usernet.py)
+    none                a network namespace with lo alone
+    host                the host's own network
 
 The container's first process waits, created, while its network namespace is connected.
 """
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from labcontainer.ledger import Ledger
     from labcontainer.ports import Port
 
-# slirp4netns(1): the container's address, the gateway (the host), the name server.
-SLIRP_ADDRESS, SLIRP_GATEWAY, SLIRP_DNS = "10.0.2.100", "10.0.2.2", "10.0.2.3"
-SLIRP_PATIENCE = 10  # seconds until it must be ready
+ROUTERS = ("slirp4netns", "pasta")
 
 
 class Address(Record):
@@ -37,7 +35,7 @@ class Address(Record):
 
 
 class Connection(Record):
-    """How one container is connected: `mode` is bridge, slirp4netns, none or host."""
+    """How one container is connected: `mode` is bridge, slirp4netns, pasta, none or host."""
 
     mode: str
     asked: request.Request
@@ -60,12 +58,12 @@ class Connection(Record):
 
     def resolv_conf(self) -> str:
         """The text of the container's /etc/resolv.conf."""
-        from labcontainer import nameserver
+        from labcontainer import nameserver, usernet
 
         host = _host_resolv_conf()
         if self.mode == "host" and not (self.asked.dns or self.asked.dns_search):
             return host
-        server = SLIRP_DNS if self.mode == "slirp4netns" and not self.asked.dns else ""
+        server = usernet.RESOLVER if self.mode in ROUTERS and not self.asked.dns else ""
         text = nameserver.resolv_conf(host, server, self.asked.dns_search)
         lines = text.splitlines()
         if self.asked.dns:
@@ -83,9 +81,8 @@ class Connection(Record):
         """
         if self.mode == "bridge":
             return _attach_bridge(pid, path, self.asked.ports)
-        if self.mode == "slirp4netns":
-            _start_slirp(pid, path, self.asked)
-            return Address(SLIRP_ADDRESS, SLIRP_GATEWAY)
+        if self.mode in ROUTERS:
+            return _start_router(self.mode, pid, path, self.asked.ports)
         return Address()
 
 
@@ -99,25 +96,20 @@ def choose(asked: request.Request, rootless: bool, tell: Callable[[str], None]) 
         if asked.ports:
             tell(f"published ports are discarded with --network {asked.network}")
         return Connection(asked.network, asked)
+    if not rootless and asked.network in ROUTERS:
+        raise errors.UsageError(f"--network={asked.network} is for ordinary users")
     if not rootless:
         return Connection("bridge", asked)
-    problem, fix = _why_no_slirp()
-    if not problem:
-        return Connection("slirp4netns", asked)
-    if asked.network or asked.ports:
-        raise errors.UnsupportedError("a network without root", problem, fix)
-    tell(f"no network in this container: {problem}; {fix}")
-    return Connection("none", asked)
+    from labcontainer import usernet
 
-
-def _why_no_slirp() -> tuple[str, str]:
-    from shutil import which
-
-    if which("slirp4netns") is None:
-        return "slirp4netns is not installed", "install it, or run as root"
-    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
-        return "this user may not open /dev/net/tun", "chmod 666 /dev/net/tun, or run as root"
-    return "", ""
+    try:
+        tool = usernet.choose(asked.network if asked.network in ROUTERS else "")
+        return Connection(os.path.basename(tool), asked)
+    except errors.UnsupportedError as error:
+        if asked.network or asked.ports:
+            raise
+        tell(f"no network in this container: {error.why}; {error.fix}")
+        return Connection("none", asked)
 
 
 def _host_resolv_conf() -> str:
@@ -148,7 +140,7 @@ def _attach_bridge(pid: int, path: str, published: tuple[Port, ...]) -> Address:
     from labcontainer import network, ports
 
     identity = os.urandom(6).hex()
-    _note(path, f"bridge {identity}")
+    _note(path, "bridge", identity)
     # Each port is held by a socket of this process: a clash is seen at once, and shown to others.
     held = [ports.hold(port) for port in published]
     _held.extend(held)
@@ -166,83 +158,38 @@ def _attach_bridge(pid: int, path: str, published: tuple[Port, ...]) -> Address:
 _held: list[object] = []  # as long as this process lives
 
 
-def _note(path: str, text: str) -> None:
-    with open(f"{path}/network", "w") as file:
-        file.write(text)
+def _note(path: str, *lines: str) -> None:
+    """Write down what there is to take back: whole or not at all."""
+    with open(f"{path}/network.new", "w") as file:
+        file.write("\n".join(lines))
+    os.rename(f"{path}/network.new", f"{path}/network")
 
 
-# --- slirp4netns ------------------------------------------------------------------------------
+# --- a router in user space -------------------------------------------------------------------
 
 
-def _start_slirp(pid: int, path: str, asked: request.Request) -> None:
-    """Start slirp4netns for the namespace of `pid`, wait until it is ready, publish the ports.
+def _start_router(tool: str, pid: int, path: str, published: tuple[Port, ...]) -> Address:
+    """Start slirp4netns or pasta for the namespace of `pid`; its ports are open on return.
 
-    It ends when the descriptor given as --exit-fd is closed: the kernel does so when we die.
+    Its process number and the folder of its socket are written down before they are needed: a
+    socket's path must be short, so it is not in the container's directory.
     """
-    _note(path, "slirp4netns")
-    ready, ready_there = os.pipe()
-    exit_there, _exit = os.pipe()  # `_exit` stays open as long as this process lives
-    os.set_inheritable(_exit, False)
-    os.set_inheritable(ready, False)
-    for fd in (ready_there, exit_there):
-        os.set_inheritable(fd, True)
-    words = ["slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback"]
-    words += [f"--ready-fd={ready_there}", f"--exit-fd={exit_there}"]
-    words += [f"--api-socket={path}/slirp"] if asked.ports else []
-    child = os.fork()
-    if child == 0:
-        _become([*words, str(pid), "eth0"], f"{path}/slirp.log")
-    with open(f"{path}/slirp.pid", "w") as file:
-        file.write(leftovers.identity(child))
-    os.close(ready_there)
-    os.close(exit_there)
-    if os.read(ready, 1) != b"1":
-        with open(f"{path}/slirp.log", errors="replace") as log:
-            lines = log.read().split("\n")[:-1] or ["no reason given"]
-        raise errors.UnsupportedError("a network without root", f"slirp4netns: {lines[-1]}")
-    os.close(ready)
-    for port in asked.ports:
-        _forward(f"{path}/slirp", port)
+    import tempfile
+
+    from labcontainer import usernet
+
+    folder = f"{tempfile.gettempdir()}/labcontainer-net-{os.urandom(6).hex()}"
+    _note(path, "router", folder)
+    os.mkdir(folder, 0o700)
+    plan = usernet.plan(pid, usernet.settled(published), usernet.choose(tool))
+    running = usernet.start(
+        plan, folder, lambda number: _note(path, "router", folder, leftovers.identity(number))
+    )
+    _running.append(running)
+    return Address(plan.address, plan.gateway)
 
 
-def _become(words: list[str], log: str) -> None:
-    """In the child: turn into the program, its output kept for an error message."""
-    try:
-        os.setsid()  # a Ctrl-C at the terminal is for the container
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((nothing, 0), (output, 1), (output, 2)):
-            os.dup2(source, target)
-        os.execvp(words[0], words)
-    finally:
-        os._exit(127)
-
-
-def _forward(api: str, port: Port) -> None:
-    """Ask slirp4netns to listen on a port of the host: its API, one JSON object a connection.
-
-    Raises:
-        LabError: it can't, for instance because the port is taken.
-    """
-    import json
-    import socket
-
-    arguments = {
-        "proto": port.protocol,
-        "host_addr": port.host_ip or "0.0.0.0",
-        "host_port": port.host_port or port.container_port,
-        "guest_port": port.container_port,
-    }
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(SLIRP_PATIENCE)
-        connection.connect(api)
-        call = {"execute": "add_hostfwd", "arguments": arguments}
-        connection.sendall(json.dumps(call).encode())
-        connection.shutdown(socket.SHUT_WR)
-        answer = json.loads(connection.recv(4096))
-    if "error" in answer:
-        why = answer["error"].get("desc", answer["error"])
-        raise errors.LabError(f"port {arguments['host_port']} can't be published: {why}")
+_running: list[object] = []  # a router ends when its end of a pipe is closed, so it is kept
 
 
 # --- the end ----------------------------------------------------------------------------------
@@ -252,25 +199,24 @@ def detach(path: str) -> None:
     """Take back what `attach` did, as the container's directory tells; may be called again."""
     try:
         with open(f"{path}/network") as file:
-            mode, _, identity = file.read().partition(" ")
+            mode, what, *process = file.read().split("\n")
     except FileNotFoundError:
         return
     if mode == "bridge":
         from labcontainer import network
 
-        network.detach(_ledger(), identity)
-    elif mode == "slirp4netns":
-        _stop_slirp(path)
+        network.detach(_ledger(), what)
+    elif mode == "router":
+        for identity in process:
+            _end(identity)
+        leftovers.remove(what)
     os.unlink(f"{path}/network")
 
 
-def _stop_slirp(path: str) -> None:
-    try:
-        with open(f"{path}/slirp.pid") as file:
-            pid, _, ticks = file.read().partition(" ")
-    except FileNotFoundError:
-        return
-    if pid.isdigit() and ticks and leftovers.start_time(int(pid)) == ticks:
+def _end(identity: str) -> None:
+    """Kill a process that is still the one of that number and start time."""
+    pid, _, ticks = identity.partition(" ")
+    if ticks and leftovers.start_time(int(pid)) == ticks:
         os.kill(int(pid), signal.SIGKILL)
         try:
             os.waitpid(int(pid), 0)
