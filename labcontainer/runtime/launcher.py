@@ -3,7 +3,8 @@
 An engine starts this command several times for each container, so what Python does before our
 first line counts. pip's console script imports `site` with all that the environment installs into
 it, and `re`. This one starts the interpreter with `-IS`: no environment variables, no
-site-packages. That also keeps whoever calls it from bringing code of his own.
+site-packages. That also keeps whoever calls it from bringing code of his own. Then it takes the
+runtime's code from one file (archive.py), where that is there and of this interpreter.
 """
 
 from __future__ import annotations
@@ -33,15 +34,32 @@ def interpreter(system: str = SYSTEM_PYTHON) -> str:
     return os.path.realpath(sys.executable if found.returncode else system)
 
 
+# The interpreter's own modules: `os` comes later, from the archive's code.
+_SCRIPT = """\
+import gc, marshal, posix, sys
+from _frozen_importlib_external import MAGIC_NUMBER
+gc.disable()
+sys.path.append({above!r})
+try:
+    fd = posix.open({archive!r} + sys.implementation.cache_tag, posix.O_RDONLY | posix.O_CLOEXEC)
+    data = memoryview(posix.read(fd, posix.fstat(fd).st_size))
+    posix.close(fd)
+    if data[:4] == MAGIC_NUMBER:
+        start = 8 + int.from_bytes(data[4:8], "little")
+        code, entries = marshal.loads(data[8:start])
+        exec(code)
+        install(entries, data[start:])
+except (OSError, EOFError, ValueError, TypeError):
+    pass
+from labcontainer.runtime.oci import command
+command()
+"""
+
+
 def script(python: str, package: str = PACKAGE) -> str:
-    """The text of the command."""
-    return (
-        f"{first_lines(python)}"
-        "import sys\n"
-        f"sys.path.insert(0, {os.path.dirname(package)!r})\n"
-        "from labcontainer.runtime.oci import main\n"
-        "sys.exit(main())\n"
-    )
+    """The text of the command. It does not collect garbage: it ends before there is any."""
+    archive = f"{package}/__pycache__/labcontainer-oci."
+    return first_lines(python) + _SCRIPT.format(above=os.path.dirname(package), archive=archive)
 
 
 def first_lines(python: str) -> str:
@@ -74,11 +92,17 @@ def write(path: str, python: str = "", package: str = PACKAGE) -> None:
 
 
 def compile_for(python: str, package: str) -> None:
-    """Write the package's byte code; without it the command works, only slower."""
-    argv = [python, "-I", "-m", "compileall", "-q", package]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(f"labcontainer-oci will start slowly: {done.stdout.strip()}", file=sys.stderr)
+    """Write the package's byte code, twice: without it the command works, only slower."""
+    start = f"import sys; sys.path.insert(0, {os.path.dirname(package)!r}); "
+    archive = "from labcontainer.runtime import archive; archive.write(archive.path())"
+    for argv in (
+        [python, "-I", "-m", "compileall", "-q", package],
+        [python, "-IS", "-X", "no_debug_ranges", "-c", start + archive],
+    ):
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = (done.stdout or done.stderr).strip().split("\n")[-1]
+            print(f"labcontainer-oci will start slowly: {said}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from labcontainer import capabilities
+from labcontainer.runtime import launcher
 
 ROOT = Path(__file__).resolve().parents[2]
 CAPABILITIES = list(capabilities.DEFAULT)
@@ -98,11 +99,7 @@ class OciHome:
         self.cgroup = f"labcontainer/test-{uuid.uuid4().hex[:8]}"
         self.bundles: list[Bundle] = []
         self.command = place / "labcontainer-oci"
-        self.command.write_text(
-            f"#!{os.path.realpath(sys.executable)} -IS\n"
-            f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-            "from labcontainer.runtime.oci import main\nsys.exit(main())\n"
-        )
+        self.command.write_text(launcher.script(os.path.realpath(sys.executable)))
         self.command.chmod(0o755)
 
     def bundle(self, *args: str) -> Bundle:

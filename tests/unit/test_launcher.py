@@ -51,6 +51,81 @@ def test_the_command_runs_from_any_path(tmp_path: Path, folder: str) -> None:
     assert command.stat().st_mode & 0o777 == 0o755
 
 
+@pytest.fixture
+def installed(tmp_path: Path) -> tuple[Path, Path]:
+    """A copy of the package and its command."""
+    package, command = tmp_path / "package/labcontainer", tmp_path / "labcontainer-oci"
+    shutil.copytree(launcher.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "lab"))
+    launcher.write(str(command), os.path.realpath(sys.executable), str(package))
+    return package, command
+
+
+def archive_of(package: Path) -> Path:
+    (found,) = package.glob("__pycache__/labcontainer-oci.*")
+    return found
+
+
+def says(command: Path) -> str:
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_the_command_reads_no_module_of_its_own(installed: tuple[Path, Path]) -> None:
+    package, command = installed
+    words = [sys.executable, "-v", "-IS", str(command), "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert f"code object from '{package}" not in done.stderr
+    assert "import 'labcontainer.runtime.oci'" in done.stderr
+
+
+def test_a_changed_source_counts_and_not_its_old_code(installed: tuple[Path, Path]) -> None:
+    package, command = installed
+    before = says(command)
+    version = package / "runtime/version.py"
+    version.write_text(version.read_text() + 'VERSION = "changed"\n')
+    assert "version changed" in says(command) != before
+
+
+def test_a_new_source_of_the_same_size_counts(installed: tuple[Path, Path]) -> None:
+    package, command = installed
+    version = package / "runtime/version.py"
+    text = version.read_text()
+    first = text.index('VERSION = "') + len('VERSION = "')
+    version.write_text(text[:first] + "9" + text[first + 1 :])
+    assert "version 9" in says(command)
+
+
+def test_a_package_that_moved_still_runs(installed: tuple[Path, Path], tmp_path: Path) -> None:
+    package, command = installed
+    moved = tmp_path / "elsewhere/labcontainer"
+    moved.parent.mkdir()
+    package.rename(moved)
+    command.write_text(command.read_text().replace(str(package.parent), str(moved.parent)))
+    assert "spec: 1.2" in says(command)
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "torn", "of another Python", "no marshal"])
+def test_without_its_archive_the_command_runs_all_the_same(
+    installed: tuple[Path, Path], damage: str
+) -> None:
+    package, command = installed
+    archive = archive_of(package)
+    data = archive.read_bytes()
+    wrong = {"empty": b"", "torn": data[:5000], "of another Python": b"\x01\x02" + data[2:]}
+    wrong["no marshal"] = data[:4] + b"\x10\0\0\0" + b"?" * 64
+    archive.write_bytes(wrong[damage]) if damage in wrong else archive.unlink()
+    assert "spec: 1.2" in says(command)
+
+
+def test_an_error_of_archived_code_names_its_line(installed: tuple[Path, Path]) -> None:
+    package, command = installed
+    words = [str(command), "--debug", "--root", "/nonexistent", "state", "x"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert f'File "{package}/runtime/state.py", line ' in done.stderr
+    assert "raise NotFoundError" in done.stderr
+
+
 def test_an_old_command_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
     command = tmp_path / "labcontainer-oci"
     command.write_text("pip's")

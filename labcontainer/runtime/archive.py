@@ -1,0 +1,132 @@
+"""Writes the runtime's compiled code into one file, for finder.py: once, when it is installed.
+
+    the interpreter's magic number, as a .pyc begins; the length of what comes next (4 bytes)
+    marshalled: the finder's code, {module: Entry}
+    the modules' codes, marshalled each, one behind the other
+
+Left out of the code is what a run of the command has no use for, and would have to read: doc
+strings, the annotations of functions, columns of tracebacks (-X no_debug_ranges).
+See docs/decisions/import-budget.md.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import importlib
+import marshal
+import os
+import sys
+from _frozen_importlib_external import MAGIC_NUMBER
+from types import CodeType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from labcontainer.runtime.finder import Entry
+
+PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+START = ("oci", "verbs", "execs", "watching", "changing", "describing", "joining", "container")
+# Imported when they are needed, so not found by importing the above.
+LATER = (
+    *("runtime.console", "runtime.ending", "runtime.version", "kernel.bpf", "kernel.nsfs"),
+    *("kernel.syscall_table.x86_64", "kernel.syscall_table.x32", "kernel.syscall_table.i386"),
+    *("kernel.syscall_table.aarch64", "seccomp"),
+)
+
+
+def path(package: str = PACKAGE) -> str:
+    """The archive's place, which is that of the interpreter that asks."""
+    return f"{package}/__pycache__/labcontainer-oci.{sys.implementation.cache_tag}"
+
+
+def write(target: str) -> None:
+    """Write the archive, whole or not at all.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    data = contents()
+    new = f"{target}.new-{os.getpid()}"
+    with open(new, "wb") as file:
+        file.write(data)
+    os.rename(new, target)
+
+
+def contents() -> bytes:
+    """The whole archive."""
+    entries: dict[str, Entry] = {}
+    codes = b""
+    sources = modules()
+    for name, (source, is_package) in sources.items():
+        about = os.stat(source)
+        tree = parsed(source)
+        first = tuple(one for one in imported(tree) if one in sources)
+        code = marshal.dumps(compiled(tree, source))
+        start, end = len(codes), len(codes) + len(code)
+        place = (source, about.st_mtime_ns, about.st_size)
+        entries[name] = (*place, is_package, start, end, first)
+        codes += code
+    finder = f"{PACKAGE}/runtime/finder.py"
+    head = marshal.dumps((compiled(parsed(finder), finder), entries))
+    return MAGIC_NUMBER + len(head).to_bytes(4, "little") + head + codes
+
+
+def modules() -> dict[str, tuple[str, bool]]:
+    """The modules that the command may load: name, source, whether it is a package."""
+    for name in (*(f"runtime.{verbs}" for verbs in START), *LATER):
+        importlib.import_module(f"labcontainer.{name}")
+    return {
+        name: (module.__file__, hasattr(module, "__path__"))
+        for name, module in list(sys.modules.items())
+        if (name == "struct" or name.split(".")[0] == "labcontainer")
+        and module.__file__
+        and name != __name__
+    }
+
+
+def parsed(source: str) -> ast.Module:
+    """A module's syntax."""
+    with open(source, encoding="utf-8") as file:
+        return ast.parse(file.read(), source)
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """The names of what may be modules that a module imports at its start, in order."""
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            words = node.module.split(".")
+            yield from (".".join(words[: index + 1]) for index in range(len(words)))
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def compiled(tree: ast.Module, source: str) -> CodeType:
+    """The code of a module, without what only people and checkers read."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            _strip_annotations(node)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
+            node.body[:1] = [] if node.body[1:] else [ast.copy_location(ast.Pass(), node.body[0])]
+    # What it says goes by a flag of the compiler: the statement would import a module for nothing.
+    future = isinstance(node := tree.body[0], ast.ImportFrom) and node.module == "__future__"
+    flag = __future__.annotations.compiler_flag if future else 0
+    tree.body = tree.body[future:]
+    code: CodeType = compile(tree, source, "exec", flags=flag, dont_inherit=True)
+    return code
+
+
+def _strip_annotations(function: ast.FunctionDef) -> None:
+    function.returns = None
+    given = function.args
+    for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg):
+        if argument is not None:
+            argument.annotation = None
+
+
+if __name__ == "__main__":
+    write(path())
