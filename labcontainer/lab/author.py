@@ -5,7 +5,8 @@
     python -m labcontainer.lab.author execute notebooks/02_chroot.ipynb
 
 The text form is the "percent" format: `# %%` begins a code cell, `# %% [markdown]` a cell of words,
-`# %% exercise chroot.enter` the cell of that exercise's hole, and `tags=a,b` sets tags.
+`# %% exercise chroot.enter` the cell of that exercise's hole, and `tags=a,b` sets tags. Questions
+that a cell holds whole go to their own file, `lab/questions/chroot.toml`.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from typing import Any
 
 import nbformat
 
-from labcontainer.lab import student
+from labcontainer.lab import drafts, student
 from labcontainer.lab.exercise import find
 
 _MARK = re.compile(r"^# %%(?P<words>.*)$")
 SECONDS_A_CELL = 60
 # Calls whose source gives away what they ask, or says the same as what they show.
-FOLDED = ("predict", "recall", "recap", "real_thing")
+FOLDED = ("recall", "recap", "real_thing")
 
 
 def unpack(notebook: Any) -> str:
@@ -115,6 +116,7 @@ def execute(path: Path) -> float:
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
+    drafts.move_questions(notebook, drafts.topic_of(path.stem))
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -158,6 +160,7 @@ def _tidy(notebook: Any) -> None:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         folded = "folded" in cell.metadata.get("tags", []) or only_shows(cell.source)
+        cell.metadata.pop("jupyter", None)
         if cell.cell_type == "code" and folded:
             cell.metadata["jupyter"] = {"source_hidden": True}
         merged: list[Any] = []
@@ -177,7 +180,9 @@ def main(words: list[str]) -> int:
         case ["unpack", source]:
             print(unpack(nbformat.read(source, as_version=4)), end="")
         case ["pack", source, target]:
-            nbformat.write(pack(Path(source).read_text()), target)
+            notebook = pack(Path(source).read_text())
+            drafts.move_questions(notebook, drafts.topic_of(Path(target).stem))
+            nbformat.write(notebook, target)
         case ["execute", *sources] if sources:
             for source in sources:
                 print(f"{source}: {execute(Path(source)):.1f} s")

@@ -5,7 +5,7 @@ Only a list of names; each is explained where it lives, and in docs/exercises.md
 
 from __future__ import annotations
 
-from labcontainer.lab.cards import diff, predict, real_thing, recall, recap, show, show_source
+from labcontainer.lab.cards import diff, real_thing, recall, recap, show, show_source
 from labcontainer.lab.cells import (
     export_progress,
     hint,
@@ -16,7 +16,7 @@ from labcontainer.lab.cells import (
 )
 from labcontainer.lab.doctor import probe
 from labcontainer.lab.doctor import table as doctor
-from labcontainer.lab.figures import Canvas, bars, figure, live
+from labcontainer.lab.figures import Canvas, bars, figure
 from labcontainer.lab.helper import (
     alias,
     attempt,
@@ -28,8 +28,10 @@ from labcontainer.lab.helper import (
     spawn,
     stable,
 )
+from labcontainer.lab.live import live
 from labcontainer.lab.mine import get as mine
 from labcontainer.lab.opening import start
+from labcontainer.lab.predict import predict
 from labcontainer.lab.sandbox import ROOM
 from labcontainer.lab.student import choice, number, token
 

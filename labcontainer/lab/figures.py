@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 from urllib.parse import quote
@@ -156,33 +154,6 @@ def bars(
                    f"stroke='#b35900' stroke-width='2' stroke-dasharray='4 3'/>")  # fmt: skip
     table = [("what", unit), *[(row[0], row[1]) for row in rows]]
     return Figure(canvas, alt, table, caption)
-
-
-def live(draw: Callable[[], Figure], seconds: float = 5, every: float = 0.2) -> Figure | None:
-    """Draw again and again for some seconds; the last frame is what a saved notebook keeps.
-
-    Where nobody looks (LABCONTAINER_STATIC, or no notebook) one frame is drawn at once.
-    """
-    frame = draw()
-    if os.environ.get("LABCONTAINER_STATIC"):
-        return frame
-    try:
-        import ipywidgets
-        from IPython import get_ipython
-        from IPython.display import display
-    except ImportError:
-        return frame
-    if get_ipython() is None:
-        return frame
-    canvas = ipywidgets.HTML(frame.html)
-    shown = display(canvas, display_id=True)
-    limit = time.monotonic() + seconds
-    while time.monotonic() < limit:
-        time.sleep(every)
-        frame = draw()
-        canvas.value = frame.html
-    shown.update(frame)
-    return None
 
 
 def display_figure(figure: Figure) -> None:

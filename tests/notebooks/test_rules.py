@@ -9,6 +9,7 @@ from typing import Any
 import nbformat
 import pytest
 
+from labcontainer.lab import drafts, predict
 from tests.notebooks.learner import NOTEBOOKS, code_cells
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -82,6 +83,26 @@ def test_has_predictions_exercises_recap_and_the_real_thing(path: Path) -> None:
     assert (2 if path.stem == FIRST else 3) <= count <= 8
     if path.stem > "01":
         assert source.count("lab.recall(") >= 2, "two questions from earlier notebooks"
+
+
+def test_no_cell_gives_an_answer_away(path: Path) -> None:
+    """A prediction's words are in the questions' file: the cell holds its id alone."""
+    asked = re.findall(r"lab\.predict\((.*)", code(path))
+    topic = drafts.topic_of(path.stem)
+    assert all(re.fullmatch(rf'"{topic}\.[a-z0-9-]+"\)', one) for one in asked), asked
+    words = [one.split(".")[1].split('"')[0] for one in asked]
+    assert sorted(words) == sorted(predict.catalogue(topic)), "asked, and in the file"
+
+
+def test_a_prediction_is_readable_where_no_code_runs(path: Path) -> None:
+    """GitHub and nbviewer show the stored outputs: question and choices, the rest folded."""
+    for cell in code_cells(read(path)):
+        if found := re.match(r'lab\.predict\("(.*)"\)', cell.source):
+            asked = predict.find(found[1])
+            data = cell.outputs[0]["data"]
+            assert data["text/plain"] == predict.twin(asked).text
+            assert all(f"<details><summary>{letter})" in data["text/html"]
+                       for letter in predict.LETTERS[: len(asked.choices)])  # fmt: skip
 
 
 def test_was_run_from_top_to_bottom(path: Path) -> None:

@@ -21,7 +21,7 @@ x = 1
 # %% exercise start.facts
 
 # %%
-lab.predict("a?", ["b", "c"], 0, ["d", "e"])
+lab.recall("a?", "b")
 """
 FACTS = find("start.facts")
 
@@ -46,7 +46,7 @@ def test_cells_keep_their_ids_when_others_change() -> None:
 
 
 def test_questions_are_folded() -> None:
-    assert author.only_shows('lab.predict("a?", [], 0, [])\nlab.recall("q", "a")')
+    assert author.only_shows('lab.recap("a", [])\nlab.recall("q", "a")')
     assert not author.only_shows("lab.run(f)\nlab.recall('q', 'a')")
     assert not author.only_shows("%%exercise x\n")
 

@@ -44,15 +44,6 @@ def test_done_shows_the_score() -> None:
     assert "✓" in card.html
 
 
-def test_a_prediction_has_a_static_twin(capsys: pytest.CaptureFixture[str]) -> None:
-    cards.predict("which?", ["this", "that"], 1, ["not this", "yes"])
-    assert shown(capsys) == "Predict: which?\n  a) this\n  b) that\n"
-    card = cards._prediction("which?", ["this", "that"], 1, ["not this", "yes"])
-    assert card.html.count("<details>") == 2
-    assert "<b>Right.</b> yes" in card.html
-    assert "<b>Not so.</b> not this" in card.html
-
-
 def test_a_diff_marks_lines_without_colour_too(capsys: pytest.CaptureFixture[str]) -> None:
     cards.diff("a\nb\n", "a\nc\n", title="step")
     assert shown(capsys) == "step\n a\n-b\n+c\n"
@@ -107,15 +98,3 @@ def test_bars_are_as_long_as_their_values() -> None:
     rects = [e for e in svg_of(figure).iter() if e.tag.endswith("rect")][1:]
     assert float(rects[1].attrib["width"]) == 2 * float(rects[0].attrib["width"])
     assert rects[1].attrib["stroke-dasharray"] != rects[0].attrib["stroke-dasharray"]
-
-
-def test_a_live_figure_is_one_frame_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LABCONTAINER_STATIC", "1")
-    frames: list[int] = []
-
-    def draw() -> figures.Figure:
-        frames.append(1)
-        return figures.bars([("a", 1)], "x", alt="a bar")
-
-    assert figures.live(draw) is not None
-    assert len(frames) == 1
