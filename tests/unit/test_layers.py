@@ -1,0 +1,375 @@
+"""Layers packed and unpacked: round trips, whiteouts, other tools' archives, and hostile ones."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from labcontainer import errors
+from labcontainer.image import diff, layers, tarformat
+from labcontainer.image.tarformat import Entry
+from tests.unit import trees
+
+ROOT = os.geteuid() == 0
+slow_disk = settings(deadline=None, max_examples=60,
+                     suppress_health_check=[HealthCheck.too_slow])  # fmt: skip
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def packed(path: Path, **options: Any) -> tuple[bytes, diff.Packed]:
+    out = io.BytesIO()
+    with opened(path) as fd:
+        found = diff.pack(fd, out, **options)
+    return out.getvalue(), found
+
+
+def apply(data: bytes, path: Path, *, whiteouts: Literal["overlay", "apply"] = "overlay",
+          **options: Any) -> layers.Applied:  # fmt: skip
+    path.mkdir(exist_ok=True)
+    with opened(path) as fd:
+        return layers.apply(io.BytesIO(data), fd, owners=ROOT, user_xattr=not ROOT,
+                            whiteouts=whiteouts, **options)  # fmt: skip
+
+
+def archive(*members: Entry | tuple[Entry, bytes]) -> bytes:
+    """An archive that no honest tool would write."""
+    out = io.BytesIO()
+    writer = diff.Writer(out)
+    for member in members:
+        if isinstance(member, Entry):
+            writer.add(member)
+        else:
+            writer.bytes_file(*member)
+    writer.finish()
+    return out.getvalue()
+
+
+def one_line(act: Callable[[], object]) -> None:
+    """Do it; it may be refused, in one line."""
+    said = ""
+    try:
+        act()
+    except (errors.LabError, OSError) as error:
+        said = str(error)
+    assert "\n" not in said
+
+
+# --- round trips --------------------------------------------------------------------------------
+
+
+@slow_disk
+@given(trees.TREES)
+def test_a_tree_comes_back(tree: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as top:
+        trees.build(tree, Path(top, "one"))
+        data, found = packed(Path(top, "one"))
+        applied = apply(data, Path(top, "two"))
+        assert trees.seen(Path(top, "two")) == trees.seen(Path(top, "one"))
+        assert (applied.diff_id, applied.entries) == (found.diff_id, found.entries)
+        assert packed(Path(top, "two"))[1].diff_id == found.diff_id
+
+
+@slow_disk
+@given(trees.TREES)
+def test_pythons_tarfile_reads_what_we_write(tree: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as top:
+        trees.build(tree, Path(top, "one"))
+        data, _ = packed(Path(top, "one"))
+        with tarfile.open(fileobj=io.BytesIO(data)) as file:
+            names = {member.name: member for member in file}
+        assert set(names) == set(trees.seen(Path(top, "one")))
+
+
+@slow_disk
+@given(trees.TREES, st.sampled_from(["gnu", "posix", "ustar"]))
+def test_we_read_what_gnu_tar_writes(tree: dict[str, Any], form: str) -> None:
+    with tempfile.TemporaryDirectory() as top:
+        trees.build(tree, Path(top, "one"))
+        made = subprocess.run(["tar", "-C", f"{top}/one", f"--format={form}", "-c", "."],
+                              capture_output=True, check=False)  # fmt: skip
+        if made.returncode:
+            return  # ustar has no room for every name
+        apply(made.stdout, Path(top, "two"))
+        assert trees.seen(Path(top, "two")) == trees.seen(Path(top, "one"))
+
+
+@pytest.mark.parametrize("form", ["gnu", "posix --sparse-version=0.0", "posix --sparse-version=0.1",
+                                  "posix --sparse-version=1.0"])  # fmt: skip
+def test_sparse_files_keep_their_holes(tmp_path: Path, form: str) -> None:
+    (tmp_path / "one").mkdir()
+    with open(tmp_path / "one/holes", "wb") as file:
+        for place in range(0, 60 << 20, 2 << 20):
+            file.seek(place)
+            file.write(b"data")
+        file.truncate(64 << 20)
+    made = subprocess.run(["tar", "-C", tmp_path / "one", *f"--format={form}".split(), "-S", "-c",
+                           "."], capture_output=True, check=True)  # fmt: skip
+    assert len(made.stdout) < 4 << 20
+    apply(made.stdout, tmp_path / "two")
+    one, two = tmp_path / "one/holes", tmp_path / "two/holes"
+    assert two.read_bytes() == one.read_bytes()
+    assert two.stat().st_blocks * 512 < 8 << 20
+
+
+def test_hard_links_are_one_file_again(tmp_path: Path) -> None:
+    trees.build({"a": (b"x", 0o644), "d": {}}, tmp_path / "one")
+    os.link(tmp_path / "one/a", tmp_path / "one/d/b")
+    data, found = packed(tmp_path / "one")
+    apply(data, tmp_path / "two")
+    assert (tmp_path / "two/a").stat().st_ino == (tmp_path / "two/d/b").stat().st_ino
+    assert found.size == 1
+
+
+def test_attributes_come_back_but_not_those_of_overlayfs(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/f").write_text("x")
+    os.setxattr(tmp_path / "one/f", "user.colour", b"blue\0\n")
+    data, _ = packed(tmp_path / "one")
+    apply(data, tmp_path / "two")
+    assert os.getxattr(tmp_path / "two/f", "user.colour") == b"blue\0\n"
+    redirects = {f"{kind}.overlay.redirect": b"/etc" for kind in ("user", "trusted")}
+    led = Entry("d", tarformat.DIRECTORY, 0o755, xattrs=redirects)
+    apply(archive(led), tmp_path / "three")
+    assert os.listxattr(tmp_path / "three/d") == []
+
+
+@pytest.mark.skipif(not ROOT, reason="devices and owners are root's")
+def test_devices_owners_and_set_user_id(tmp_path: Path) -> None:
+    one = tmp_path / "one"
+    one.mkdir()
+    os.mknod(one / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.mkfifo(one / "pipe")
+    (one / "null").chmod(0o666)
+    (one / "pipe").chmod(0o620)
+    (one / "su").write_text("x")
+    os.chown(one / "su", 3_000_000, 7)
+    (one / "su").chmod(0o6755)
+    data, _ = packed(one)
+    apply(data, tmp_path / "two")
+    null, pipe, su = ((tmp_path / "two" / name).stat() for name in ("null", "pipe", "su"))
+    assert (null.st_rdev, stat.S_IMODE(null.st_mode)) == (os.makedev(1, 3), 0o666)
+    assert (stat.S_ISFIFO(pipe.st_mode), stat.S_IMODE(pipe.st_mode)) == (True, 0o620)
+    assert (su.st_uid, su.st_gid, stat.S_IMODE(su.st_mode)) == (3_000_000, 7, 0o6755)
+
+
+def test_a_time_before_the_epoch_and_no_later_than_asked(tmp_path: Path) -> None:
+    trees.build({"old": (b"", 0o644), "new": (b"", 0o644)}, tmp_path / "one")
+    os.utime(tmp_path / "one/old", (-5, -5))
+    data, _ = packed(tmp_path / "one", newest=1000)
+    apply(data, tmp_path / "two")
+    assert (tmp_path / "two/old").stat().st_mtime == -5
+    assert (tmp_path / "two/new").stat().st_mtime == 1000
+
+
+# --- changes ------------------------------------------------------------------------------------
+
+
+@slow_disk
+@given(trees.TREES, trees.TREES)
+def test_old_and_changes_make_new(old: dict[str, Any], new: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as top:
+        trees.build(old, Path(top, "old"))
+        trees.build(new, Path(top, "new"))
+        for path in Path(top, "new").rglob("*"):  # as if it were written later
+            os.utime(path, (trees.WHEN + 9, trees.WHEN + 9), follow_symlinks=False)
+        out = io.BytesIO()
+        with opened(Path(top, "old")) as before, opened(Path(top, "new")) as after:
+            diff.pack_changes(before, after, out)
+        apply(packed(Path(top, "old"))[0], Path(top, "tree"))
+        apply(out.getvalue(), Path(top, "tree"), whiteouts="apply")
+        assert trees.without_times(trees.seen(Path(top, "tree"))) == trees.without_times(
+            trees.seen(Path(top, "new")))  # fmt: skip
+
+
+def test_no_change_is_an_empty_layer(tmp_path: Path) -> None:
+    trees.build({"a": (b"x", 0o644), "d": {"l": "a"}}, tmp_path / "one")
+    out = io.BytesIO()
+    with opened(tmp_path / "one") as fd:
+        assert diff.pack_changes(fd, fd, out).entries == 0
+
+
+def marks(path: Path) -> dict[str, Any]:
+    return {name: facts[0] for name, facts in trees.seen(path).items()}
+
+
+def test_whiteouts_become_overlayfs_marks_and_come_back(tmp_path: Path) -> None:
+    data = archive(Entry("d/", tarformat.DIRECTORY, 0o755), Entry("d/.wh..wh..opq"),
+                   (Entry("d/new"), b"n"), Entry(".wh.gone"))  # fmt: skip
+    apply(data, tmp_path / "upper")
+    assert marks(tmp_path / "upper") == {"d": stat.S_IFDIR, "d/new": stat.S_IFREG, "gone": "gone"}
+    name = "trusted.overlay.opaque" if ROOT else "user.overlay.opaque"
+    assert os.getxattr(tmp_path / "upper/d", name) == b"y"
+    out = io.BytesIO()
+    with opened(tmp_path / "upper") as fd:
+        diff.pack_upper(fd, out)
+    with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as file:
+        assert file.getnames() == ["d", "d/.wh..wh..opq", "d/new", ".wh.gone"]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_whiteout_and_the_same_name_in_one_layer(tmp_path: Path, turned: bool) -> None:
+    """Only what is below is hidden, in whichever order they come."""
+    members = [Entry(".wh.d"), Entry("d", tarformat.DIRECTORY, 0o755)]
+    apply(archive(*(reversed(members) if turned else members)), tmp_path / "upper")
+    assert marks(tmp_path / "upper") == {"d": stat.S_IFDIR}
+    assert os.listxattr(tmp_path / "upper/d")
+    trees.build({"d": {"old": (b"", 0o644)}}, tmp_path / "tree")
+    apply(archive(*members, (Entry("d/new"), b"")), tmp_path / "tree", whiteouts="apply")
+    assert marks(tmp_path / "tree") == {"d": stat.S_IFDIR, "d/new": stat.S_IFREG}
+
+
+def test_an_opaque_directory_over_a_tree(tmp_path: Path) -> None:
+    trees.build({"d": {"old": (b"", 0o644), "kept": {"old": (b"", 0o644)}}}, tmp_path / "tree")
+    data = archive((Entry("d/kept/new"), b""), Entry("d/.wh..wh..opq"))
+    apply(data, tmp_path / "tree", whiteouts="apply")
+    assert "d/old" not in trees.seen(tmp_path / "tree")
+    assert "d/kept/new" in trees.seen(tmp_path / "tree")
+
+
+# --- strangers' archives ------------------------------------------------------------------------
+
+LINK_OUT = Entry("out", tarformat.SYMLINK, 0o777, target="{outside}")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [(Entry("../escaped"), b"x")],
+        [(Entry("a/../../escaped"), b"x")],
+        [LINK_OUT, (Entry("out/escaped"), b"x")],
+        [Entry("a", tarformat.SYMLINK, target=".."), (Entry("a/a/escaped"), b"x")],
+        [Entry("l", tarformat.LINK, target="../../outside/secret"), (Entry("l"), b"x")],
+        [Entry("l", tarformat.LINK, target="{outside}/secret")],
+        [LINK_OUT, Entry("l", tarformat.LINK, target="out/secret")],
+        [LINK_OUT, Entry("out/d", tarformat.DIRECTORY, 0o755)],
+        [LINK_OUT, Entry("out", tarformat.DIRECTORY, 0o700), (Entry("out/escaped"), b"x")],
+        [LINK_OUT, Entry("out/.wh.secret")],
+        [LINK_OUT, Entry("out/.wh..wh..opq")],
+        [Entry(".wh..")], [Entry(".wh...")], [Entry("d/.wh...")],
+        [(Entry("/escaped"), b"x")],
+        [(Entry("f"), b"x"), (Entry("f/escaped"), b"x")],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("whiteouts", ["overlay", "apply"])
+def test_nothing_is_written_outside(
+    tmp_path: Path, members: list[Any], whiteouts: Literal["overlay", "apply"]
+) -> None:
+    outside = tmp_path / "outside"
+    trees.build({"secret": (b"secret", 0o640)}, outside)
+    before = trees.seen(outside), outside.stat().st_mode
+    filled = []
+    for member in members:
+        entry = member if isinstance(member, Entry) else member[0]
+        target = entry.target.format(outside=outside)
+        new = Entry(entry.name, entry.kind, entry.mode, target=target)
+        filled.append(new if isinstance(member, Entry) else (new, member[1]))
+    one_line(lambda: apply(archive(*filled), tmp_path / "root", whiteouts=whiteouts))
+    assert (trees.seen(outside), outside.stat().st_mode) == before
+    assert sorted(os.listdir(tmp_path)) == ["outside", "root"]
+    for path in (tmp_path / "root").rglob("*"):
+        assert path.is_symlink() or b"secret" not in (path.read_bytes() if path.is_file() else b"")
+
+
+@pytest.mark.parametrize(
+    ("members", "limits", "said"),
+    [
+        ([(Entry("f"), bytes(5000))], {"size": 4000}, "more than 4000 bytes"),
+        ([Entry(f"f{n}", tarformat.DIRECTORY) for n in range(20)], {"entries": 10}, "10 members"),
+        ([Entry(f"n{n}", tarformat.CHAR, 0o666, major=1, minor=n) for n in range(9)],
+         {"devices": 5}, "5 devices"),
+        ([Entry("z", tarformat.CHAR, 0o666)], {}, "device 0:0"),
+        ([Entry("/".join("a" * 300), tarformat.DIRECTORY)], {}, "a name of 599 letters"),
+        ([Entry("a" * 5000, tarformat.DIRECTORY)], {}, "a name of 5000 letters"),
+        ([Entry("a", tarformat.SYMLINK, target="a"), (Entry("a/b"), b"")], {}, "loop of links"),
+        ([Entry("a", tarformat.SYMLINK, target="no"), (Entry("a/b"), b"")], {}, "is a link"),
+        ([Entry("f", tarformat.LINK, target="nowhere")], {}, "hard link"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(
+    tmp_path: Path, members: list[Any], limits: dict[str, int], said: str
+) -> None:
+    with pytest.raises(errors.LabError, match=said) as caught:
+        apply(archive(*members), tmp_path / "root", limits=layers.Limits(**limits))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bomb_is_refused(tmp_path: Path) -> None:
+    """A megabyte that unpacks to more than a hundred times that is stopped on its way."""
+    limits = layers.Limits(small=1 << 20, ratio=100)
+    with pytest.raises(errors.LabError, match="over 100 times"):
+        apply(archive((Entry("zeros"), bytes(8 << 20)), (Entry("f"), b"")), tmp_path / "root",
+              limits=limits, packed=lambda: 1 << 10)  # fmt: skip
+    assert not (tmp_path / "root/f").exists()
+
+
+@slow_disk
+@given(st.data())
+def test_any_change_of_a_byte_is_one_error_or_none(data: st.DataObject) -> None:
+    good = archive((Entry("dir/file"), b"content" * 100), Entry("l", tarformat.SYMLINK, target="x"),
+                   (Entry("n" * 150, xattrs={"user.a": b"b"}), b"x"))  # fmt: skip
+    bad = bytearray(good)
+    for _ in range(data.draw(st.integers(1, 6))):
+        bad[data.draw(st.integers(0, len(bad) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(bad)))
+    with tempfile.TemporaryDirectory() as top:
+        limits = layers.Limits(size=1 << 20)
+        one_line(lambda: apply(bytes(bad[:cut]), Path(top, "root"), limits=limits))
+        assert os.listdir(top) == ["root"]
+
+
+@slow_disk
+@given(st.binary(max_size=3000))
+def test_garbage_is_one_error(garbage: bytes) -> None:
+    with tempfile.TemporaryDirectory() as top:
+        try:
+            apply(garbage, Path(top, "root"))
+        except errors.LabError:
+            pass
+        assert os.listdir(Path(top, "root")) == [] or ROOT
+
+
+def test_a_torn_archive_says_so(tmp_path: Path) -> None:
+    data = archive((Entry("f"), bytes(4000)))
+    with pytest.raises(errors.LabError, match="torn"):
+        apply(data[:2000], tmp_path / "root")
+
+
+def test_a_pax_header_without_end(tmp_path: Path) -> None:
+    huge = tarformat.header(Entry("x", size=0))
+    block = bytearray(huge)
+    block[156:157] = b"x"
+    block[124:136] = b"77777777777\0"
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    with pytest.raises(errors.LabError, match="more than 1048576"):
+        apply(bytes(block) + bytes(4096), tmp_path / "root")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
+def test_many_replaced_directories_take_linear_time(tmp_path: Path) -> None:
+    """Each member replaces the one before: no step may look at all the others."""
+    members: list[Any] = []
+    for number in range(3000):
+        members += [Entry(f"d{number}", tarformat.DIRECTORY, 0o755), (Entry("f"), b"x")]
+    assert apply(archive(*members), tmp_path / "root").entries == 6000
