@@ -19,7 +19,7 @@ from labcontainer.lab.cards import (
     table_text,
 )
 from labcontainer.lab.exercise import DONE, NOT_ATTEMPTED, Exercise, every, find
-from labcontainer.lab.trial import judge, look_first
+from labcontainer.lab.judge import judge, look_first
 
 
 def exercise(line: str, cell: str) -> None:

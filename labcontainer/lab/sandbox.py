@@ -159,6 +159,12 @@ def _furnish(read_only: bool, writable: tuple[str, ...]) -> None:
     os.chdir(ROOM)
 
 
+def hide(folder: str) -> None:
+    """Cover a directory with an empty one. Root of the machine could take that away again."""
+    if os.path.isdir(folder):
+        syscalls.mount("hidden", folder, "tmpfs", MS.RDONLY, "mode=0555,size=4k")
+
+
 def _make_read_only(writable: tuple[str, ...]) -> None:
     """Every mount read-only but those below `writable`; without mount_setattr(2), none."""
     try:

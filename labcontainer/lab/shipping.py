@@ -21,6 +21,7 @@ from labcontainer.record import Record
 
 _CONSTANTS = (int, float, str, bytes, bool, type(None), list, tuple, dict, set, frozenset)
 _HOMES = ("labcontainer", "mycontainer")  # modules that the other process can import too
+_NOT_HOME = "labcontainer.lab.exercises"  # where the solutions are: text goes, never an import
 
 
 def source_of(target: Callable[..., Any]) -> tuple[str, str]:
@@ -88,6 +89,8 @@ def _import_line(name: str, value: Any) -> str | None:
     home = (module or "").split(".")[0]
     importable = home in _HOMES or home in sys.stdlib_module_names
     if module in (None, "__main__", "builtins") or not importable:
+        return None
+    if module.startswith(_NOT_HOME):
         return None
     own = getattr(value, "__qualname__", getattr(value, "__name__", ""))
     if own and hasattr(importlib.import_module(module), own):

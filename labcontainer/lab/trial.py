@@ -1,20 +1,19 @@
 """A check at work: the learner's code in fresh children, the kernel's facts from outside.
 
-`judge` starts `python -m labcontainer.lab.trial` with the code on its standard input. That process
-enters a sandbox (`lab.sandbox`), runs the exercise's `check` there as PID 1 and prints the outcome
-as one JSON line. When it ends, or is killed at its time limit, nothing of it is left.
+`lab.judge` starts `python -m labcontainer.lab.trial` with an order on its standard input. That
+process enters a sandbox (`lab.sandbox`), runs the text of the exercise's check there as PID 1 and
+prints the outcome as one JSON line. When it ends, or is killed at its time limit, nothing of it is
+left. The learner's code is a fork of it: what must not be read must not be here.
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import random
 import secrets
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,12 +21,27 @@ from typing import Any, TypeVar
 from labcontainer.kernel import files
 from labcontainer.lab import child, sandbox, student
 from labcontainer.lab.child import Job, Result, Running
-from labcontainer.lab.exercise import NOT_ATTEMPTED, NOT_CHECKED, Exercise, Outcome, find, not_yet
+from labcontainer.lab.exercise import Outcome, not_yet
 from labcontainer.record import Record
 from labcontainer.undo import Undo
 
 T = TypeVar("T")
 CALL_SECONDS = 5.0
+EXERCISES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "exercises")
+
+
+class Order(Record):
+    """What is to be checked, and where. Of the exercise only what the check needs."""
+
+    id: str
+    check: str  # source text
+    check_name: str
+    code: str
+    room: str
+    group: str
+    seed: str
+    writes: tuple[str, ...] = ()
+    errors: tuple[tuple[int, str], ...] = ()
 
 
 class LearnerError(Exception):
@@ -98,14 +112,18 @@ def _mount(line: str) -> Mount:
 class Trial:
     """What a check may use. See docs/exercises.md."""
 
-    def __init__(self, exercise: Exercise, code: str, mode: str, room: str, group: str) -> None:
-        self.exercise = exercise
-        self.code = code
-        self.room = room
-        self.group = group
+    def __init__(self, order: Order, mode: str) -> None:
+        self.order = order
+        self.code = order.code
+        self.room = order.room
+        self.group = order.group
         self.privileged = mode == "root"
         self.undo = Undo()
-        self._file = f"<{exercise.id}>"
+        self._file = f"<{order.id}>"
+
+    def with_code(self, code: str) -> Trial:
+        """The same trial of other code: what the machine does by itself, to compare with."""
+        return Trial(self.order.replace(code=code), "root" if self.privileged else "user")
 
     # --- the learner's code -------------------------------------------------------------------
 
@@ -188,15 +206,15 @@ class Trial:
 
     def token(self, name: str) -> str:
         """This student's word of that name, the same in every run."""
-        return student.token(f"{self.exercise.id}/{name}")
+        return student.token(f"{self.order.id}/{name}")
 
     def number(self, name: str, low: int, high: int) -> int:
         """This student's number of that name."""
-        return student.number(f"{self.exercise.id}/{name}", low, high)
+        return student.number(f"{self.order.id}/{name}", low, high)
 
     def choice(self, name: str, values: Sequence[T]) -> T:
         """This student's choice of that name."""
-        return student.choice(f"{self.exercise.id}/{name}", values)
+        return student.choice(f"{self.order.id}/{name}", values)
 
     def secret(self) -> str:
         """A word that is new in every run: it can't be known beforehand."""
@@ -207,76 +225,11 @@ class Trial:
         return random.Random(self.token("random"))
 
 
-# --- what every exercise has in common ----------------------------------------------------------
-
-
-def look_first(exercise: Exercise, code: str) -> Outcome | None:
-    """What can be said without running the code; None if it can be run."""
-    if exercise.untouched(code):
-        return Outcome(NOT_ATTEMPTED)
-    try:
-        tree = ast.parse(code)
-    except SyntaxError as error:
-        return not_yet(
-            expected="Python that can be read",
-            observed=f"{type(error).__name__}: {error.msg}",
-            where=f"line {error.lineno} of the cell",
-            hint="Python stops reading there; the cause is there or just before it.",
-        )
-    return _hole_left(tree) or _not_a_definition(tree) or _names_missing(exercise, tree)
-
-
-def _hole_left(tree: ast.Module) -> Outcome | None:
-    subscripted = [node for node in ast.walk(tree) if isinstance(node, ast.Subscript)]
-    subscripts = {id(part) for node in subscripted for part in ast.walk(node)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and node.value is ... and id(node) not in subscripts:
-            return not_yet(
-                expected="every `...` replaced",
-                observed="one is left",
-                where=f"line {node.lineno} of the cell",
-                hint="Fill that hole too, or go back with lab.reset.",
-            )
-    return None
-
-
-def _not_a_definition(tree: ast.Module) -> Outcome | None:
-    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
-    for node in tree.body:
-        text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if not (text or isinstance(node, kinds)):
-            return not_yet(
-                expected="imports, definitions and assignments only",
-                observed=ast.unparse(node).splitlines()[0],
-                where=f"line {node.lineno} of the cell",
-                hint="The check calls your function itself. Try things out in a cell of their own.",
-            )
-    return None
-
-
-def _names_missing(exercise: Exercise, tree: ast.Module) -> Outcome | None:
-    given = {getattr(node, "name", "") for node in tree.body}
-    for node in tree.body:
-        targets = getattr(node, "targets", [getattr(node, "target", None)])
-        given |= {n.id for t in targets if t for n in ast.walk(t) if isinstance(n, ast.Name)}
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            given |= {alias.asname or alias.name for alias in node.names}
-    for name in exercise.bound:
-        if name not in given:
-            return not_yet(
-                expected=f"the cell defines `{name}`",
-                observed=", ".join(sorted(given - {""})) or "nothing",
-                where="the name after def",
-                hint=f"Keep the name `{name}`; the check and later cells call it.",
-            )
-    return None
-
-
-def _failed(exercise: Exercise, error: LearnerError) -> Outcome:
+def _failed(order: Order, error: LearnerError) -> Outcome:
     """A call that brought no value, in words."""
     result = error.result
     where = f"line {result.line} of the cell" if result.line else f"`{error.name}`"
-    hints = dict(exercise.errors)
+    hints = dict(order.errors)
     if result.timed_out:
         observed, hint = "it was still running", "A loop or a wait that nothing ends?"
     elif result.error:
@@ -289,105 +242,39 @@ def _failed(exercise: Exercise, error: LearnerError) -> Outcome:
     return not_yet(expected=f"`{error.name}` returns", observed=observed, where=where, hint=hint)
 
 
-# --- the two processes --------------------------------------------------------------------------
-
-
-def judge(exercise: Exercise, code: str) -> Outcome:
-    """Check a learner's code in a fresh, sandboxed process; leaves nothing behind."""
-    if early := look_first(exercise, code):
-        return early
-    from labcontainer.lab import doctor
-
-    for fact in exercise.needs:
-        ok, reason = doctor.probe(fact)
-        if not ok:
-            return Outcome(NOT_CHECKED, text=f"{fact}: {reason}")
-    group = f"labcontainer/check-{secrets.token_hex(6)}"
-    try:
-        return _judge_apart(exercise, code, group)
-    finally:
-        _remove_groups(group)
-
-
-def _judge_apart(exercise: Exercise, code: str, group: str) -> Outcome:
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="labcontainer-check-") as room:
-        order = {"id": exercise.id, "code": code, "room": room, "group": group,
-                 "seed": student.seed()}  # fmt: skip
-        line = [sys.executable, "-m", "labcontainer.lab.trial", str(os.getpid())]
-        try:
-            ended = subprocess.run(line, input=json.dumps(order), capture_output=True, text=True,
-                                   timeout=exercise.seconds, check=False)  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return not_yet(
-                expected=f"an answer within {exercise.seconds:g} s",
-                observed="the check was still waiting",
-                where="a loop, or a wait for something that never comes",
-                hint="Which call blocks? What would wake it?",
-            )
-    try:
-        return Outcome(**json.loads(ended.stdout.splitlines()[-1]))
-    except (IndexError, ValueError, TypeError):
-        reason = (ended.stderr.strip().splitlines() or ["no word"])[-1]
-        return not_yet(
-            expected="the check comes to an end",
-            observed=f"its process ended early: {reason}",
-            where="a kill or exit that reached more than your own process",
-        )
-
-
-def _remove_groups(group: str) -> None:
-    """Remove the cgroups that a check made under its own name, deepest first."""
-    for mount in _cgroup_mounts():
-        top = os.path.join(mount, group)
-        for folder, _, _ in os.walk(top, topdown=False):
-            for fact in ("cgroup.kill",):
-                if os.path.exists(os.path.join(folder, fact)):
-                    files.write(os.path.join(folder, fact), "1")
-            _remove_group(folder)
-        try:
-            if os.path.isdir(os.path.dirname(top)):
-                os.rmdir(os.path.dirname(top))
-        except OSError:
-            pass  # others have groups in labcontainer/ too
-
-
-def _remove_group(folder: str) -> None:
-    """rmdir of a cgroup; killed processes need a moment to leave it."""
-    import time
-
-    for _ in range(50):
-        try:
-            os.rmdir(folder)
-            return
-        except OSError:
-            time.sleep(0.02)
-
-
-def _cgroup_mounts() -> list[str]:
-    rows = [line.split() for line in files.read("/proc/self/mounts").splitlines()]
-    return [row[1] for row in rows if row[2] in ("cgroup", "cgroup2")]
-
-
 def main() -> None:
     """The check's process: enter the sandbox, check, print the outcome."""
-    order = json.load(sys.stdin)
-    exercise = find(order["id"])
-    os.environ["LABCONTAINER_SEED"] = order["seed"]
+    order = _order(json.load(sys.stdin))
+    os.environ["LABCONTAINER_SEED"] = order.seed
     os.environ["LABCONTAINER_HOME"] = str(student.home())
-    writable = tuple(f"/sys/fs/{name}" for name in exercise.writes)
+    writable = tuple(f"/sys/fs/{name}" for name in order.writes)
     mode = sandbox.enter(int(sys.argv[1]), read_only=True, writable=writable)
-    room = sandbox.ROOM if mode != "none" else order["room"]
-    os.chdir(room)
-    trial = Trial(exercise, order["code"], mode, room, order["group"])
+    if mode != "none":
+        order = order.replace(room=sandbox.ROOM)
+        sandbox.hide(EXERCISES)
+    os.chdir(order.room)
+    trial = Trial(order, mode)
     try:
-        outcome = exercise.run_check(trial)
+        outcome = _check(order)(trial)
     except LearnerError as error:
-        outcome = _failed(exercise, error)
+        outcome = _failed(order, error)
     finally:
         trial.undo.run()
     print(json.dumps(outcome.as_dict(), default=repr), flush=True)
+
+
+def _order(fields: dict[str, Any]) -> Order:
+    errors = tuple((number, hint) for number, hint in fields.pop("errors"))
+    return Order(**fields | {"errors": errors, "writes": tuple(fields["writes"])})
+
+
+def _check(order: Order) -> Callable[[Trial], Outcome]:
+    """The check as a function, in a module that has no file."""
+    file = f"<check of {order.id}>"
+    space: dict[str, Any] = {"__name__": "__check__", "__file__": file}
+    exec(compile(order.check, file, "exec"), space)
+    found: Callable[[Trial], Outcome] = space[order.check_name]
+    return found
 
 
 if __name__ == "__main__":

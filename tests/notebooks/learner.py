@@ -26,7 +26,7 @@ ORDINARY = 1000
 _JUDGE = """
 import json, sys
 from labcontainer.lab.exercise import find
-from labcontainer.lab.trial import judge
+from labcontainer.lab.judge import judge
 for name, code in json.load(sys.stdin):
     print(json.dumps(judge(find(name), code).as_dict()), flush=True)
 """

@@ -7,7 +7,7 @@ import pytest
 
 from labcontainer.lab import author
 from labcontainer.lab.exercise import NOT_ATTEMPTED, NOT_YET, find
-from labcontainer.lab.trial import look_first
+from labcontainer.lab.judge import look_first
 
 TEXT = """\
 # %% [markdown]

@@ -117,7 +117,7 @@ def _check(trial: Trial) -> Outcome:
 
 def _outside(trial: Trial) -> tuple[int, int]:
     """Who the ordinary user is, seen from the check."""
-    plain = Trial(trial.exercise, "def be_root(): pass", "", trial.room, trial.group)
+    plain = trial.with_code("def be_root(): pass")
     with plain.hold("be_root", as_user=True) as process:
         about = os.stat(f"/proc/{process.pid}")
     return about.st_uid, about.st_gid
