@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from argparse import ArgumentParser, Namespace
 
 
@@ -15,7 +14,20 @@ def configure(parser: ArgumentParser) -> None:
                         help="a directory that the guest may write to")  # fmt: skip
     parser.add_argument("--workdir", default="/", metavar="DIR", help="where the program starts")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="end it after so long")
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND …")
+    parser.add_argument("command", nargs="*", metavar="-- COMMAND …")
+
+
+def parse(words: list[str]) -> Namespace:
+    """The arguments: all after `--` is the program's own, also what looks like one of our flags.
+
+    argparse's REMAINDER would take our flags too, as they come after the verb.
+    """
+    cut = words.index("--") if "--" in words else len(words)
+    parser = ArgumentParser(prog="labcontainer vm", allow_abbrev=False)
+    configure(parser)
+    args = parser.parse_args(words[:cut])
+    args.command += words[cut + 1 :]
+    return args
 
 
 def run(args: Namespace) -> int:
@@ -27,7 +39,8 @@ def run(args: Namespace) -> int:
         machine = uml.Machine(args.memory, tuple(args.share))
         print("\n".join(str(step) for step in boot.plan(uml.boot_of(machine))))
         return 0
-    command = args.command[1:] if args.command[:1] == ["--"] else args.command
-    if not command:
+    if not args.command:
         raise UsageError("labcontainer vm run: no command; try: labcontainer vm run -- uname -a")
-    return uml.run(command, args.user, args.memory, None, args.workdir, args.share, args.timeout)
+    return uml.run(
+        args.command, args.user, args.memory, None, args.workdir, args.share, args.timeout
+    )

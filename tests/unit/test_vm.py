@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from labcontainer.cli import vm
 from labcontainer.errors import UnsupportedError
 from labcontainer.vm import boot, frames, uml
 
@@ -51,6 +52,23 @@ def test_messages_survive_any_cut(size: int) -> None:
     reader = frames.Reader()
     got = [one for at in range(0, len(data), size) for one in reader.feed(data[at : at + size])]
     assert got == sent
+
+
+@pytest.mark.parametrize(
+    ("words", "user", "command"),
+    [
+        (["run", "--user", "7", "--", "id", "-u"], 7, ["id", "-u"]),
+        (["run", "--", "sh", "-c", "x", "--", "--user", "9"], 0,
+         ["sh", "-c", "x", "--", "--user", "9"]),
+        (["run", "true"], 0, ["true"]),
+        (["plan", "--user", "3"], 3, []),
+    ],
+)  # fmt: skip
+def test_what_comes_after_two_dashes_is_the_programs(
+    words: list[str], user: int, command: list[str]
+) -> None:
+    args = vm.parse(words)
+    assert (args.user, args.command) == (user, command)
 
 
 def test_another_machine_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,6 +107,15 @@ def test_a_shared_directory_is_written_to(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "here\n"
 
 
+def test_the_command_passes_flags_output_and_status_on() -> None:
+    words = [sys.executable, "-m", "labcontainer.cli.main", "vm", "run", "--user", "1000"]
+    words += ["--memory", "256M", "--workdir", "/usr", "--", "sh", "-c", "pwd; id -u; exit 5"]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, cwd=ROOT, user=HOST_UID
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (5, "/usr\n1000\n", "")
+
+
 def test_a_kernel_that_panics_is_told() -> None:
     with uml.Guest(uml.Machine(uid=HOST_UID)) as running:
         trigger = "echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger; kill -9 1"
