@@ -12,26 +12,12 @@ import errno
 import os
 
 from labcontainer import mounts
-from labcontainer.kernel import confined, files
+from labcontainer.hierarchy import HOST, hierarchies, own_groups
+from labcontainer.kernel import confined
 from labcontainer.kernel import mounts as kernel_mounts
 from labcontainer.kernel.flags import MS
-from labcontainer.record import Record
 
-HOST = "/sys/fs/cgroup"
 CGROUP2_SUPER_MAGIC = 0x63677270
-
-
-class Hierarchy(Record):
-    """One version 1 hierarchy of the host: its directory and what is controlled there."""
-
-    path: str
-    root: str  # the group that the mount shows as its top
-    controllers: tuple[str, ...]  # or ("name=systemd",) for one without controllers
-
-    @property
-    def folder(self) -> str:
-        """The directory's name under /sys/fs/cgroup, such as `cpu,cpuacct`."""
-        return os.path.basename(self.path)
 
 
 def mount(entry: mounts.Mount, own_namespace: bool) -> None:
@@ -98,37 +84,3 @@ def _link_controllers(target: str) -> None:
                 os.symlink(folder, controller, dir_fd=fd)
     finally:
         os.close(fd)
-
-
-def hierarchies(*fstypes: str) -> tuple[Hierarchy, ...]:
-    """What the host has mounted at and under /sys/fs/cgroup: version 1, or the types named.
-
-    The one hierarchy of version 2 (`cgroup2`) has no controllers of its own here.
-    """
-    found = []
-    for line in files.read("/proc/self/mountinfo").splitlines():
-        before, _, after = line.partition(" - ")
-        root, path = before.split(" ")[3:5]
-        fstype, _, options = after.split(" ", 2)
-        if fstype not in (fstypes or ("cgroup",)) or not f"{path}/".startswith(HOST + "/"):
-            continue
-        words = [word for word in options.split(",") if _is_controller(word)]
-        words = words if fstype == "cgroup" else []
-        found.append(Hierarchy(path, root, tuple(words)))
-    return tuple(found)
-
-
-_FLAG_WORDS = ("rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "none")
-
-
-def _is_controller(word: str) -> bool:
-    return word not in _FLAG_WORDS and not word.startswith("release_agent")
-
-
-def own_groups() -> dict[tuple[str, ...], str]:
-    """The group of this process in each hierarchy, by the names of its controllers."""
-    groups = {}
-    for line in files.read("/proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        groups[tuple(controllers.split(","))] = path
-    return groups

@@ -18,11 +18,11 @@ import errno
 import os
 import time
 
-from labcontainer import cgroupfs, hierarchy, limits, refusals, usage
+from labcontainer import hierarchy, limits
 from labcontainer.errors import SpecError, StateError, UnsupportedError
 from labcontainer.hierarchy import Layout as Layout
 from labcontainer.hierarchy import detect as detect
-from labcontainer.kernel import bpf, files
+from labcontainer.kernel import files
 from labcontainer.kernel.signals import signal
 from labcontainer.limits import Limits as Limits
 from labcontainer.resources import from_oci as from_oci
@@ -31,6 +31,8 @@ from labcontainer.undo import Undo
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from labcontainer import usage
 
 OURS = "/labcontainer"  # the group above the groups that nobody gave a path
 PATIENCE = 5.0  # seconds for what the kernel does in its own time: freezing, dying
@@ -247,13 +249,19 @@ class Cgroup:
             if error.errno == errno.ENOENT:
                 if first.fallback is not None:
                     return self._write([w.fallback for w in writes if w.fallback is not None])
+                from labcontainer import usage
+
                 vacuous = first.limit == "memory_swap" and not usage.machine_has_swap()
                 if vacuous or all(write.optional for write in writes):
                     return None
+            from labcontainer import refusals
+
             raise refusals.of_write(error, first) from error
         return None
 
     def _attach(self, program: limits.Program) -> None:
+        from labcontainer.kernel import bpf
+
         rules = [rule.as_tuple() for rule in program.rules]
         try:
             bpf.set_device_program(self.directory("devices"), rules)
@@ -285,6 +293,8 @@ class Cgroup:
             try:
                 files.write(f"{directory}/cgroup.procs", pid)
             except OSError as error:
+                from labcontainer import refusals
+
                 raise refusals.of_process(error, names, directory, pid) from error
 
     def doors(self) -> tuple[int, ...]:
@@ -380,10 +390,14 @@ class Cgroup:
 
     def stats(self) -> dict[str, Any]:
         """What the group uses and has used, shaped as the `data` of `runc events --stats`."""
+        from labcontainer import usage
+
         return usage.read(self.directory, self._is_v1)
 
     def oom_kills(self) -> int:
         """How many processes of the group the kernel has killed for want of memory."""
+        from labcontainer import usage
+
         return usage.oom_kills(self._oom_file())
 
     def _oom_file(self) -> str:
@@ -392,6 +406,8 @@ class Cgroup:
 
     def watch_oom(self) -> usage.OomWatch:
         """A descriptor that tells of the OOM killer's work in this group."""
+        from labcontainer import usage
+
         control = f"{self.directory('memory')}/cgroup.event_control"
         return usage.OomWatch(self._oom_file(), control if self._is_v1("memory") else "")
 
@@ -409,8 +425,10 @@ def enter(doors: tuple[int, ...]) -> None:
         try:
             os.write(door, b"0")  # 0 is whoever writes
         except OSError as error:
+            from labcontainer import refusals
+
             directory = os.path.dirname(os.readlink(f"/proc/self/fd/{door}"))
-            names = os.path.relpath(directory, cgroupfs.HOST).split("/")[0]
+            names = os.path.relpath(directory, hierarchy.HOST).split("/")[0]
             raise refusals.of_process(error, names, directory, 0) from error
         os.close(door)
 

@@ -13,7 +13,6 @@ import errno
 import os
 import time
 
-from labcontainer import cgroupfs
 from labcontainer.errors import ExistsError, StateError, UnsupportedError
 from labcontainer.kernel import files
 from labcontainer.record import Record
@@ -25,6 +24,22 @@ if TYPE_CHECKING:
 DELEGATE = (
     "as root, or with a group of your own: systemd-run --user --scope -p Delegate=yes (cgroup v2)"
 )
+
+
+HOST = "/sys/fs/cgroup"
+
+
+class Hierarchy(Record):
+    """One version 1 hierarchy of the host: its directory and what is controlled there."""
+
+    path: str
+    root: str  # the group that the mount shows as its top
+    controllers: tuple[str, ...]  # or ("name=systemd",) for one without controllers
+
+    @property
+    def folder(self) -> str:
+        """The directory's name under /sys/fs/cgroup, such as `cpu,cpuacct`."""
+        return os.path.basename(self.path)
 
 
 class Layout(Record):
@@ -46,10 +61,10 @@ def detect() -> Layout:
     Root makes groups below the top. Everybody else does where a part of the tree was given to them
     (delegated): the topmost directory on the way from the top to our own group that is ours.
     """
-    own = cgroupfs.own_groups()
+    own = own_groups()
     v1: dict[str, str] = {}
     v2 = why = ""
-    for found in cgroupfs.hierarchies("cgroup", "cgroup2"):
+    for found in hierarchies("cgroup", "cgroup2"):
         words = found.controllers or ("",)
         place = _place_for_groups(found, own.get(words, "/"))
         if not place:
@@ -59,13 +74,11 @@ def detect() -> Layout:
         else:
             v2 = place
     if not v1 and not v2:
-        return Layout(
-            "none", {}, why=why or f"no cgroup hierarchy is mounted below {cgroupfs.HOST}"
-        )
+        return Layout("none", {}, why=why or f"no cgroup hierarchy is mounted below {HOST}")
     return Layout("hybrid" if v1 and v2 else "v1" if v1 else "v2", v1, v2)
 
 
-def _place_for_groups(mounted: cgroupfs.Hierarchy, own: str) -> str:
+def _place_for_groups(mounted: Hierarchy, own: str) -> str:
     """The topmost directory, from the mount point down to our own group, that we may write."""
     # Inside a container the mount shows a part of the tree: `root` is what it has at its top.
     way = own.removeprefix(mounted.root.rstrip("/")).strip("/").split("/")
@@ -77,6 +90,40 @@ def _place_for_groups(mounted: cgroupfs.Hierarchy, own: str) -> str:
         if os.access(path, os.W_OK) and os.access(f"{path}/cgroup.procs", os.W_OK):
             return path
     return ""
+
+
+def hierarchies(*fstypes: str) -> tuple[Hierarchy, ...]:
+    """What the host has mounted at and under /sys/fs/cgroup: version 1, or the types named.
+
+    The one hierarchy of version 2 (`cgroup2`) has no controllers of its own here.
+    """
+    found = []
+    for line in files.read("/proc/self/mountinfo").splitlines():
+        before, _, after = line.partition(" - ")
+        root, path = before.split(" ")[3:5]
+        fstype, _, options = after.split(" ", 2)
+        if fstype not in (fstypes or ("cgroup",)) or not f"{path}/".startswith(HOST + "/"):
+            continue
+        words = [word for word in options.split(",") if _is_controller(word)]
+        words = words if fstype == "cgroup" else []
+        found.append(Hierarchy(path, root, tuple(words)))
+    return tuple(found)
+
+
+_FLAG_WORDS = ("rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "none")
+
+
+def _is_controller(word: str) -> bool:
+    return word not in _FLAG_WORDS and not word.startswith("release_agent")
+
+
+def own_groups() -> dict[tuple[str, ...], str]:
+    """The group of this process in each hierarchy, by the names of its controllers."""
+    groups = {}
+    for line in files.read("/proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        groups[tuple(controllers.split(","))] = path
+    return groups
 
 
 # --- directories ---------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from __future__ import annotations
 import __future__
 
 import ast
-import importlib
+import importlib.util
 import marshal
 import os
 import sys
@@ -21,19 +21,15 @@ from _frozen_importlib_external import MAGIC_NUMBER
 from types import CodeType
 from typing import TYPE_CHECKING
 
+from labcontainer.runtime.oci import VERBS
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from importlib.machinery import ModuleSpec
 
     from labcontainer.runtime.finder import Entry
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-START = ("oci", "verbs", "execs", "watching", "changing", "describing", "joining", "container")
-# Imported when they are needed, so not found by importing the above.
-LATER = (
-    *("runtime.console", "runtime.ending", "runtime.version", "kernel.bpf", "kernel.nsfs"),
-    *("kernel.syscall_table.x86_64", "kernel.syscall_table.x32", "kernel.syscall_table.i386"),
-    *("kernel.syscall_table.aarch64", "seccomp"),
-)
 
 
 def path(package: str = PACKAGE) -> str:
@@ -58,32 +54,42 @@ def contents() -> bytes:
     """The whole archive."""
     entries: dict[str, Entry] = {}
     codes = b""
-    sources = modules()
-    for name, (source, is_package) in sources.items():
-        about = os.stat(source)
-        tree = parsed(source)
-        first = tuple(one for one in imported(tree) if one in sources)
+    found = modules()
+    for name, spec in found.items():
+        source = str(spec.origin)
+        about, tree = os.stat(source), parsed(source)
+        first = tuple(one for one in imported(tree.body) if one in found)
         code = marshal.dumps(compiled(tree, source))
-        start, end = len(codes), len(codes) + len(code)
-        place = (source, about.st_mtime_ns, about.st_size)
-        entries[name] = (*place, is_package, start, end, first)
+        place = (len(codes), len(codes) + len(code))
+        is_package = spec.submodule_search_locations is not None
+        entries[name] = (source, about.st_mtime_ns, about.st_size, is_package, *place, first)
         codes += code
     finder = f"{PACKAGE}/runtime/finder.py"
     head = marshal.dumps((compiled(parsed(finder), finder), entries))
     return MAGIC_NUMBER + len(head).to_bytes(4, "little") + head + codes
 
 
-def modules() -> dict[str, tuple[str, bool]]:
-    """The modules that the command may load: name, source, whether it is a package."""
-    for name in (*(f"runtime.{verbs}" for verbs in START), *LATER):
-        importlib.import_module(f"labcontainer.{name}")
-    return {
-        name: (module.__file__, hasattr(module, "__path__"))
-        for name, module in list(sys.modules.items())
-        if (name == "struct" or name.split(".")[0] == "labcontainer")
-        and module.__file__
-        and name != __name__
-    }
+def modules() -> dict[str, ModuleSpec]:
+    """The modules that the command may load, at its start or later, found by their imports."""
+    todo = ["labcontainer.runtime.oci", "struct"]
+    todo += [f"labcontainer.runtime.{module}" for _, _, module in VERBS.values()]
+    found: dict[str, ModuleSpec] = {}
+    while todo:
+        name = todo.pop()
+        if name in found or not (spec := find_spec(name)) or not spec.has_location:
+            continue
+        found[name] = spec
+        names = imported(ast.walk(parsed(str(spec.origin))))
+        todo += [one for one in names if one.split(".")[0] == "labcontainer"]
+    return found
+
+
+def find_spec(name: str) -> ModuleSpec | None:
+    """Where a module is; None for what turns out to be a name in a module."""
+    try:
+        return importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        return None
 
 
 def parsed(source: str) -> ast.Module:
@@ -92,9 +98,9 @@ def parsed(source: str) -> ast.Module:
         return ast.parse(file.read(), source)
 
 
-def imported(tree: ast.Module) -> Iterator[str]:
-    """The names of what may be modules that a module imports at its start, in order."""
-    for node in tree.body:
+def imported(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """The names of what may be modules in import statements, in order."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

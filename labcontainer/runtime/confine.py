@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import stat
 import sys
 
-from labcontainer import capabilities, seccomp, users
+from labcontainer import capabilities, users
 from labcontainer.capabilities import Sets
 from labcontainer.errors import (
     CommandNotExecutableError,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from labcontainer import seccomp
     from labcontainer.runtime.spec import Process
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -55,8 +55,11 @@ class Confinement:
         self.process = process
         self.sets = process.capabilities or Sets()
         self._warn = warn
-        # Compiled while it is cheap to fail.
-        self._filter = seccomp.compile(profile) if profile else None
+        # Compiled while it is cheap to fail, and loaded here, with all that runs in the container:
+        # there, no more code can be.
+        self._filter = _compile(profile) if profile else None
+        if process.rlimits:
+            import resource  # noqa: F401
         # Who is to decide about calls; connected to while the host's paths are in reach.
         self._listener, self._pid = -1, 0
         if self._filter is not None and self._filter.listener_path:
@@ -155,6 +158,10 @@ class Confinement:
 
     def set_limits(self) -> None:
         """Set the resource limits: late, as they hold for what is still to be done too."""
+        if not self.process.rlimits:
+            return
+        import resource
+
         for limit in self.process.rlimits:
             kind, pair = rlimit_kind(limit.kind), (_value(limit.soft), _value(limit.hard))
             try:
@@ -217,10 +224,18 @@ class Confinement:
             if self._listener >= 0
             else ""
         )
+        from labcontainer import seccomp
+
         descriptor = seccomp.install(program)
         if descriptor >= 0:
             sockets.send(self._listener, about.encode(), (descriptor,))
             os.close(descriptor)
+
+
+def _compile(profile: dict[str, Any]) -> seccomp.Program:
+    from labcontainer import seccomp
+
+    return seccomp.compile(profile)
 
 
 def rlimit_kind(name: str) -> int:
@@ -229,6 +244,8 @@ def rlimit_kind(name: str) -> int:
     Raises:
         SpecError: there is none of that name.
     """
+    import resource
+
     number = getattr(resource, name, None) if name.startswith("RLIMIT_") else None
     if not isinstance(number, int):
         raise SpecError("process.rlimits", f"unknown limit {name!r}")
@@ -236,6 +253,8 @@ def rlimit_kind(name: str) -> int:
 
 
 def _value(value: int) -> int:
+    import resource
+
     return resource.RLIM_INFINITY if value == _INFINITY or value >= 2**63 else value
 
 

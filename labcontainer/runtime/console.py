@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import select
 
-from labcontainer.kernel import syscalls, terminal
 from labcontainer.kernel.signals import signal
 
 _NOT_PASSED_ON = (signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGURG, signal.SIGPIPE)
@@ -41,18 +40,20 @@ class Foreground:
         self._pidfd = pidfd
         self._master = master
         self._stdin_open = master >= 0
-        self._saved: terminal.Attributes | None = None
 
     def wait(self, signals: Signals) -> None:
         """Return when the process has ended and all that it wrote is written."""
-        if self._master >= 0 and os.isatty(0):
-            self._saved = terminal.make_raw(0)
-            self._resize()
+        if self._master < 0 or not os.isatty(0):
+            self._relay(signals)
+            return
+        from labcontainer.kernel import terminal
+
+        before = terminal.make_raw(0)
         try:
+            self._resize()
             self._relay(signals)
         finally:
-            if self._saved is not None:
-                terminal.restore(0, self._saved)
+            terminal.restore(0, before)
 
     def _relay(self, signals: Signals) -> None:
         poll, ended = select.poll(), False
@@ -83,12 +84,14 @@ class Foreground:
                 self._resize()
                 continue
             try:
-                syscalls.pidfd_send_signal(self._pidfd, number)
+                signal.pidfd_send_signal(self._pidfd, number)
             except ProcessLookupError:
                 pass
 
     def _resize(self) -> None:
         if os.isatty(0):
+            from labcontainer.kernel import terminal
+
             terminal.set_size(self._master, *terminal.get_size(0))
 
     def _copy(self, source: int, target: int) -> bool:

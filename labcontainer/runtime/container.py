@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 
 from labcontainer import cgroups, namespaces, rootfs, users
-from labcontainer.errors import NotFoundError, SpecError, StepError
+from labcontainer.errors import NotFoundError, SpecError
 from labcontainer.kernel import sockets, syscalls
 from labcontainer.kernel.signals import signal
 from labcontainer.record import Record
-from labcontainer.runtime import birth, handshake, hooks, init, jsontext, lifecycle, state
+from labcontainer.runtime import birth, handshake, init, jsontext, lifecycle, starting, state
 from labcontainer.runtime.spec import Spec, read_spec
 from labcontainer.undo import Undo
 
@@ -70,7 +70,7 @@ class Container:
         self._channel.close()
         if problem := handshake.read_outcome(data):
             raise problem
-        _poststart(self.directory, self.spec)
+        starting.poststart(self.directory, self.spec)
 
     def wait(self) -> int:
         """The program's exit status: its own, or 128 and the number of the signal that ended it."""
@@ -206,6 +206,8 @@ def _meet(
     """Run the hooks when the first process stands before its new root; wait until it is ready."""
     name, _, _ = channel.expect("mounted", "ready")
     if name == "mounted":
+        from labcontainer.runtime import hooks
+
         about = state.to_oci(directory, remembered) | {"status": lifecycle.CREATING}
         text = jsontext.dumps(about).encode()
         for kind in ("prestart", "createRuntime"):
@@ -334,60 +336,3 @@ def end(pidfd: int) -> None:
     except (ProcessLookupError, ChildProcessError):
         pass
     os.close(pidfd)
-
-
-# --- start --------------------------------------------------------------------------------------
-
-
-def start(root: str, container_id: str) -> None:
-    """Let the program of a created container run; returns when it does.
-
-    Raises:
-        StateError: the container is not created.
-        StepError: a startContainer hook failed, or the program could not be executed.
-    """
-    directory = state.Directory(root, container_id)
-    lock = directory.lock()
-    try:
-        remembered = directory.load()
-        lifecycle.check(directory.status(remembered), "start", container_id)
-        problem = _open_gate(directory.gate)
-        os.unlink(directory.gate)
-        if problem:
-            raise problem
-    finally:
-        os.close(lock)
-    if remembered.hooks.get("poststart"):
-        document = jsontext.load(f"{directory.path}/config.json")
-        _poststart(directory, read_spec(document, remembered.bundle))
-
-
-def _open_gate(path: str) -> StepError | None:
-    """Connect to the first process; wait for it to say what went wrong, or nothing."""
-    try:
-        fd = sockets.connect(path)
-    except ConnectionRefusedError:
-        return StepError("start", "the container's first process has ended")
-    try:
-        data = b""
-        while part := os.read(fd, 65536):
-            data += part
-    except ConnectionResetError:
-        pass
-    finally:
-        os.close(fd)
-    return handshake.read_outcome(data)
-
-
-def _poststart(directory: state.Directory, spec: Spec) -> None:
-    """Run the poststart hooks: the program runs already, so a failure ends the container."""
-    found = spec.hooks_of("poststart")
-    if not found:
-        return
-    remembered = directory.load()
-    text = jsontext.dumps(state.to_oci(directory, remembered)).encode()
-    try:
-        hooks.run_all("poststart", found, text)
-    except StepError:
-        os.kill(remembered.pid, signal.SIGKILL)
-        raise

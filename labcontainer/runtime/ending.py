@@ -7,11 +7,8 @@ import select
 
 from labcontainer import cgroups
 from labcontainer.errors import NotFoundError, StateError
-from labcontainer.kernel import syscalls
 from labcontainer.kernel.signals import signal
-from labcontainer.runtime import hooks, jsontext, lifecycle, state
-from labcontainer.runtime.reader import Reader
-from labcontainer.runtime.spec import read_hooks
+from labcontainer.runtime import lifecycle, state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,11 +87,11 @@ def _delete(directory: state.Directory, force: bool) -> None:
 
 def _kill_and_wait(pid: int, group: cgroups.Cgroup | None) -> None:
     try:
-        pidfd = syscalls.pidfd_open(pid)
+        pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
-        syscalls.pidfd_send_signal(pidfd, signal.SIGKILL)
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         if group is not None:
             group.thaw()
         poll = select.poll()
@@ -108,6 +105,12 @@ def _kill_and_wait(pid: int, group: cgroups.Cgroup | None) -> None:
 
 def _poststop(remembered: state.State, about: dict[str, Any]) -> None:
     """Run the poststop hooks; their failures are told and stop nothing (runtime.md, "Delete")."""
+    if not remembered.hooks.get("poststop"):
+        return
+    from labcontainer.runtime import hooks, jsontext
+    from labcontainer.runtime.reader import Reader
+    from labcontainer.runtime.spec import read_hooks
+
     for hook in read_hooks(Reader({"hooks": remembered.hooks}).child("hooks"), "poststop"):
         if problem := hooks.run(hook, jsontext.dumps(about).encode()):
             os.write(2, f"warning: poststop hook {hook.path}: {problem}\n".encode())

@@ -9,7 +9,6 @@ import os
 import select
 
 from labcontainer.errors import StepError
-from labcontainer.kernel import syscalls
 from labcontainer.kernel.signals import signal
 
 TYPE_CHECKING = False
@@ -50,7 +49,7 @@ def run(hook: Hook, state: bytes, before_exec: Callable[[], object] | None = Non
         _become(hook, stdin, output_in, before_exec)
     os.close(stdin)
     os.close(output_in)
-    pidfd = syscalls.pidfd_open(child)
+    pidfd = os.pidfd_open(child)
     try:
         text, in_time = _converse(hook, state, state_in, output, pidfd)
     finally:

@@ -12,11 +12,11 @@ import os
 from labcontainer import cgroups, namespaces, rootfs, users
 from labcontainer.devices import bind_console
 from labcontainer.errors import StepError
-from labcontainer.kernel import confined, files, sockets, syscalls, terminal
+from labcontainer.kernel import confined, files, sockets, syscalls
 from labcontainer.kernel.flags import CLONE, PR
 from labcontainer.record import Record
 from labcontainer.rootfs import Rootfs
-from labcontainer.runtime import handshake, hooks
+from labcontainer.runtime import handshake
 from labcontainer.runtime.confine import Confinement, load_no_more_code
 from labcontainer.runtime.spec import Process, Spec
 
@@ -64,6 +64,7 @@ class Init:
     def prepare_confinement(self) -> None:
         """Compile the system call filter, while the host's files are still at their paths."""
         self.confinement = Confinement(self.launch.process, self.spec.seccomp, self.warn)
+        load_for(self.spec)  # for the same reason
 
     def wait_for_maps(self) -> None:
         """Until `mapped`: no id has a meaning before, and no limit holds."""
@@ -125,6 +126,8 @@ class Init:
             self.channel.expect("hooked")
         found = self.spec.hooks_of("createContainer")
         if found:
+            from labcontainer.runtime import hooks
+
             hooks.run_all("createContainer", found, self.launch.state)
 
     def change_root(self) -> None:
@@ -150,6 +153,8 @@ class Init:
     def take_terminal(self) -> None:
         """Make a terminal in the container, be its session leader, pass its master on."""
         if self.launch.process.terminal:
+            from labcontainer.kernel import terminal
+
             master, slave, name = terminal.open_pair()
             take_terminal(slave, self.launch.process)
             bind_console(slave)
@@ -188,6 +193,8 @@ class Init:
         """Hooks of the container's own, with no more rights than its program."""
         found = self.spec.hooks_of("startContainer")
         if found:
+            from labcontainer.runtime import hooks
+
             drop = self.confinement.drop_now
             hooks.run_all("startContainer", found, self.launch.state, drop)
 
@@ -252,6 +259,14 @@ def fail(status: int, step: str, error: BaseException) -> NoReturn:
     os._exit(1)
 
 
+def load_for(spec: Spec) -> None:
+    """Load the code that only some containers need."""
+    if spec.hooks_of("createContainer") or spec.hooks_of("startContainer"):
+        from labcontainer.runtime import hooks  # noqa: F401
+    if spec.process is not None and spec.process.terminal:
+        from labcontainer.kernel import terminal  # noqa: F401
+
+
 def sysctl_path(key: str) -> str:
     """The path below /proc/sys: dots part the words, unless slashes do (sysctl.d(5))."""
     first = min((key.find(mark) for mark in "./" if mark in key), default=-1)
@@ -262,6 +277,8 @@ def sysctl_path(key: str) -> str:
 
 def take_terminal(slave: int, process: Process) -> None:
     """Make a terminal the standard streams and the controlling terminal of this session."""
+    from labcontainer.kernel import terminal
+
     if process.console_size != (0, 0):
         terminal.set_size(slave, *process.console_size)
     for fd in (0, 1, 2):

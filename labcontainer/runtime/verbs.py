@@ -95,9 +95,9 @@ def _master(mine: int, theirs: int) -> int:
 
 def start_(call: Call) -> int:
     """Let the program of a created container run."""
-    from labcontainer.runtime import container
+    from labcontainer.runtime import starting
 
-    container.start(call.root, call.id)
+    starting.start(call.root, call.id)
     return 0
 
 
