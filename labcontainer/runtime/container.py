@@ -178,18 +178,20 @@ def _create(
         opened += launch.doors
     mine, theirs = handshake.Channel.pair()
     opened += [mine.fd, theirs.fd]
+    if not spec.has_new("user"):
+        mine.send("mapped")  # there are none to write: it need not wait for us
     pid, pidfd = _bear(spec, launch, mine, theirs, group)
     undo.push(end, pidfd)
     os.close(opened.pop())
     if spec.has_new("user"):
         users.write_maps(pid, spec.uid_maps, spec.gid_maps)
+        mine.send("mapped")
     assert spec.process is not None
     init.set_oom_score(pid, spec.process.oom_score_adj)
     remembered = remembered.replace(
         pid=pid, started=state.start_time(pid), cgroup=group.record() if group is not None else {}
     )
     directory.save(remembered)
-    mine.send("mapped")
     _meet(spec, directory, remembered, mine)
     if asked.pid_file:
         state.write_pid(asked.pid_file, pid)

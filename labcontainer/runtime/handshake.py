@@ -2,16 +2,16 @@
 
     runtime                                          init (forked from it, in new namespaces)
        │                                                │
-       │  writes id maps, puts init into its cgroup     │  waits
+       │  writes id maps, or says so before the fork    │  enters its cgroups, waits
        │ ─── mapped ──────────────────────────────────> │
-       │                                                │  mounts, devices
+       │  writes the state                              │  mounts, devices
        │ <───────────────────────────────── mounted ─── │  only where hooks are to run now
        │  prestart and createRuntime hooks              │  waits
        │ ─── hooked ──────────────────────────────────> │
        │                                                │  createContainer hooks, pivot_root,
        │                                                │  masks, user, rights; finds the program
        │ <─────────────────────────────────── ready ─── │
-       │  writes the state and the pid file             │  waits
+       │  writes the pid file                           │  waits
        │ ─── created ─────────────────────────────────> │
        │                                                │  waits for `start` at the gate: a socket
        │                                                │  in the state directory, or this one
