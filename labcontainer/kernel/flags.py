@@ -258,6 +258,12 @@ class F_SEAL(Flags):
     WRITE = 8
 
 
+class MADV(Flags):
+    """madvise(2)."""
+
+    POPULATE_WRITE = 23
+
+
 class KEYCTL(Flags):
     """keyctl(2)."""
 

@@ -17,6 +17,7 @@ from labcontainer.kernel.flags import (
     CLOSE_RANGE,
     FSCONFIG,
     KEYCTL,
+    MADV,
     MFD,
     MNT,
     MOUNT_ATTR,
@@ -64,6 +65,8 @@ _LIBC: dict[str, tuple[Any, ...]] = {
     "prctl": (c_int, c_ulong, c_ulong, c_ulong, c_ulong, _Families(_0=PR)),
     # int fstatfs(int fd, struct statfs *buf);
     "fstatfs": (c_int, c_char_p),
+    # int madvise(void *addr, size_t length, int advice);
+    "madvise": (c_void_p, c_ulong, c_int, _Families(_2=MADV)),
     # int personality(unsigned long persona);
     "personality": (c_ulong,),
 }
@@ -243,6 +246,11 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
 def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
     """Set or ask one attribute of the calling process."""
     return _call("prctl", option, arg2, arg3, arg4, arg5)
+
+
+def madvise(address: int, length: int, advice: int) -> None:
+    """Say how memory will be used; MADV.POPULATE_WRITE makes it this process's own at once."""
+    _call("madvise", address, length, advice)
 
 
 def personality(persona: int) -> int:

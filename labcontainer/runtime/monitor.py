@@ -19,11 +19,11 @@ from labcontainer.errors import LabError, NotFoundError, StepError
 from labcontainer.kernel import files, sockets, syscalls, terminal
 from labcontainer.kernel.flags import PR
 from labcontainer.kernel.signals import signal
-from labcontainer.runtime import container, ending, handshake, jsontext, maker, state
+from labcontainer.runtime import container, ending, handshake, jsontext, state
 from labcontainer.runtime.attach import Attach
 from labcontainer.runtime.journal import Journal
 from labcontainer.runtime.loop import Loop
-from labcontainer.runtime.maker import Request
+from labcontainer.runtime.maker import Maker, Request
 from labcontainer.undo import Undo
 
 TYPE_CHECKING = False
@@ -31,22 +31,23 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 CHUNK = 8192
+LIMIT = 65536  # bytes of a request
 PATIENCE = 2000  # milliseconds that clients have after the end to take what was said
 
 
 class Monitor:
     """One container from its creation to the last byte of its output."""
 
-    def __init__(self, request: Request, requester: int) -> None:
+    def __init__(self, request: Request, requester: int, maker: Maker) -> None:
         self.request = request
         self._requester = requester
         self._loop = Loop()
         self._channels = {requester: handshake.Channel(requester)}
         self._outputs: dict[int, str] = {}
-        self._master = self._control = -1
+        self._master = self._control = self._input = -1
         self._pid = self._pidfd = -1
-        self._maker = 0  # its pid
-        self._making: handshake.Channel
+        self._maker = maker
+        self._making = maker.channel
         self._started = False
         self._end: dict[str, object] = {}
         self._problem: LabError | OSError | None = None
@@ -58,8 +59,10 @@ class Monitor:
             LabError, OSError: the container could not be created; nothing is left of it.
         """
         with Undo() as undo:
-            self._open(undo)
-            self._make()
+            self._ask()
+            undo.push(self._call_off)
+            self._open(undo)  # meanwhile the maker works
+            self._hear_ready()
         self._loop.watch(self._pidfd, self._ended)
         self._loop.watch(self._making.fd, self._made)
         self._watch_channel(self._requester)
@@ -77,6 +80,7 @@ class Monitor:
         undo.push(os.unlink, f"{home}/log.json")
         once = self.request.once and framed
         self._attach = Attach(self._loop, f"{home}/attach", framed=framed, once=once)
+        self._attach.stdin = self._input
         undo.push(os.unlink, f"{home}/attach")
         self._control = sockets.listen(f"{home}/control", sockets.SEQPACKET)
         undo.push(os.unlink, f"{home}/control")
@@ -85,43 +89,42 @@ class Monitor:
 
     # --- the container ---------------------------------------------------------------------------
 
-    def _make(self) -> None:
-        """Have it created.
+    def _ask(self) -> None:
+        """Ask the maker for it."""
+        streams = () if self.request.terminal else self._pipes()
+        self._maker.make(self.request, streams)
+        for fd in streams:
+            os.close(fd)
+
+    def _call_off(self) -> None:
+        """The end of the conversation makes the maker take all back."""
+        self._making.close()
+        os.waitpid(self._maker.pid, 0)
+
+    def _hear_ready(self) -> None:
+        """Wait until it is created.
 
         Raises:
             StepError: a step failed, and all is taken back.
         """
-        syscalls.prctl(PR.SET_CHILD_SUBREAPER, 1)
-        streams: tuple[int, ...] = ()
-        mine: tuple[int, ...] = ()
-        if not self.request.terminal:
-            streams, mine = self._pipes()
-        self._maker, making = maker.fork(self.request, streams, mine)
-        for fd in streams:
-            os.close(fd)
-        self._making = handshake.Channel(making)
-        try:
-            _, (pid,), (self._pidfd, *more) = self._making.expect("ready")
-        except BaseException:
-            os.waitpid(self._maker, 0)
-            raise
+        _, (pid,), (self._pidfd, *more) = self._making.expect("ready")
         self._pid = int(pid)
         if more:
             self._master = more[0]
             self._outputs = {self._master: "stdout"}
             self._attach.stdin = os.dup(self._master)
 
-    def _pipes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """What the container is to have as 0, 1 and 2, and our ends of that."""
+    def _pipes(self) -> tuple[int, ...]:
+        """What the container is to have as 0, 1 and 2; we keep the other ends."""
         out, out_there = os.pipe2(os.O_CLOEXEC)
         err, err_there = os.pipe2(os.O_CLOEXEC)
         self._outputs = {out: "stdout", err: "stderr"}
         if not self.request.stdin:
             given = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-            return (given, out_there, err_there), (out, err)
-        given, self._attach.stdin = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self._attach.stdin, False)
-        return (given, out_there, err_there), (out, err, self._attach.stdin)
+            return given, out_there, err_there
+        given, self._input = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._input, False)
+        return given, out_there, err_there
 
     def _start(self) -> None:
         if not self._started:
@@ -143,7 +146,7 @@ class Monitor:
         if self._making.fd in self._loop:
             self._making.send("end")
             self._made(0)
-        os.waitpid(self._maker, 0)  # now the container is our own child
+        os.waitpid(self._maker.pid, 0)  # now the container is our own child
         ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | container.WALL)
         status = container.exit_status(ended)
         for fd in list(self._outputs):
@@ -255,18 +258,32 @@ class Monitor:
                 pass  # it does not read what it is told
 
 
-def main(request: Request, requester: int) -> NoReturn:
-    """Be a monitor: in a fork of the zygote. Never returns."""
-    status = 1
+def main(zygote: int) -> NoReturn:
+    """Be a monitor, in a fork of the zygote: wait for a request, with a maker at hand.
+
+    Never returns. `zygote` is the descriptor that the request comes from, with the requester's.
+    """
+    status, requester = 1, -1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        monitor = Monitor(request, requester)
-        monitor.run()
+        syscalls.prctl(PR.SET_CHILD_SUBREAPER, 1)
+        maker = Maker()
+        data, descriptors = sockets.receive(zygote, LIMIT)
+        os.close(zygote)
+        if descriptors:
+            requester = descriptors[0]
+            Monitor(_read(data), requester, maker).run()
         status = 0
     except BaseException as error:  # a fork must not go on as the zygote
-        shown = (
-            error if isinstance(error, (LabError, OSError)) else StepError("monitor", repr(error))
-        )
+        known = isinstance(error, (LabError, OSError))
+        shown = error if known else StepError("monitor", repr(error))
         handshake.Channel(requester).send_raw(handshake.failure("", shown))
     finally:
         os._exit(status)
+
+
+def _read(data: bytes) -> Request:
+    try:
+        return Request(**jsontext.loads(data.decode(), "the request"))
+    except TypeError as error:
+        raise StepError("zygote", str(error)) from error

@@ -1,4 +1,4 @@
-"""A process that has everything loaded and does nothing but fork monitors.
+"""A process that has everything loaded and does nothing but fork monitors, each ahead of its use.
 
     zygote = Zygote.start()                    before the first thread; any thread may use it
     handle = zygote.run(Request(…))            a container that waits for its start
@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sys
 
-from labcontainer.errors import StateError, StepError
+from labcontainer.errors import StateError
 from labcontainer.kernel import sockets, syscalls
 from labcontainer.kernel.signals import signal
 from labcontainer.record import Record
@@ -24,8 +24,6 @@ from labcontainer.runtime.maker import Request
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn, Self
-
-_LIMIT = 65536
 
 
 class Exit(Record):
@@ -172,28 +170,52 @@ def main(fd: int) -> NoReturn:
         signal.signal(number, signal.SIG_IGN)
     os.chdir("/")
     syscalls.prepare()
+    _load_all()
     journal.warm()
     gc.collect()
     gc.freeze()  # no collection writes to what the forks share
-    channel = handshake.Channel(fd)
-    channel.send("loaded")
+    spare = _Spare(fd)
+    handshake.Channel(fd).send("loaded")
     while True:
-        data, descriptors = sockets.receive(fd, _LIMIT)
+        data, descriptors = sockets.receive(fd, monitor.LIMIT)
         if not descriptors:
-            os._exit(0)
-        _serve(fd, data, descriptors)
-
-
-def _serve(fd: int, data: bytes, descriptors: tuple[int, ...]) -> None:
-    requester, *others = descriptors
-    try:
-        request = Request(**jsontext.loads(data.decode(), "the request"))
-        if os.fork() == 0:
-            os.close(fd)
-            monitor.main(request, requester)
-    except Exception as error:  # a bad request must not end the zygote
-        shown = handshake.failure("", StepError("zygote", str(error)))
-        handshake.Channel(requester).send_raw(shown)
-    finally:
-        for each in (requester, *others):
+            os._exit(0)  # the spare hears it
+        if not spare.take(data, descriptors):
+            _Spare(fd).take(data, descriptors)  # somebody killed the one
+        for each in descriptors:
             os.close(each)
+        spare = _Spare(fd)
+
+
+def _load_all() -> None:
+    """Load what only some containers need: the command waits with it until one does."""
+    import resource  # noqa: F401
+
+    from labcontainer import cgroupfs, seccomp, usage  # noqa: F401
+    from labcontainer.kernel import bpf, syscall_numbers, terminal  # noqa: F401
+    from labcontainer.runtime import hooks  # noqa: F401
+
+    syscall_numbers.numbers("x32")
+
+
+class _Spare:
+    """A monitor that is forked already when the request comes, and so is its maker."""
+
+    def __init__(self, requests: int) -> None:
+        mine, theirs = sockets.pair()
+        if os.fork() == 0:
+            os.close(mine)
+            os.close(requests)
+            monitor.main(theirs)
+        os.close(theirs)
+        self._fd = mine
+
+    def take(self, data: bytes, descriptors: tuple[int, ...]) -> bool:
+        """Give it the request; false where it is gone."""
+        try:
+            sockets.send(self._fd, data, descriptors)
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(self._fd)
