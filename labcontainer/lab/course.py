@@ -31,6 +31,7 @@ from labcontainer.lab.helper import (
 from labcontainer.lab.live import live
 from labcontainer.lab.mine import get as mine
 from labcontainer.lab.opening import start
+from labcontainer.lab.opening import use as where
 from labcontainer.lab.predict import predict
 from labcontainer.lab.sandbox import ROOM
 from labcontainer.lab.student import choice, number, token
@@ -73,4 +74,5 @@ __all__ = [
     "stable",
     "start",
     "token",
+    "where",
 ]

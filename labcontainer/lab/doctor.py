@@ -11,9 +11,10 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from labcontainer.errors import LabError, UsageError
+from labcontainer.lab import where
 from labcontainer.lab.cards import Card, inline
 from labcontainer.record import Record
 
@@ -31,6 +32,7 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
                   "docker-cli", "chromium")),
 )  # fmt: skip
 NAMES = tuple(name for _, names in GROUPS for name in names)
+MACHINES = ("uml", "qemu", "kvm")  # what this machine can boot; never asked of a guest
 
 # tier: what it is, the facts that make it. COURSE: a notebook names the tier that it needs.
 TIERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -68,21 +70,34 @@ def examine(names: Sequence[str]) -> list[Finding]:
         if name not in NAMES:
             raise UsageError(f"the doctor knows no {name!r}; it knows {', '.join(NAMES)}")
     unknown = [name for name in names if name not in _known]
+    machines = [name for name in unknown if name in MACHINES]
+    if machines and where.current() == where.UML:
+        unknown = [name for name in unknown if name not in MACHINES]
+        _probe(machines, _run_here)
     if unknown:
-        _probe(unknown)
+        _probe(unknown, where.run)
     return [_known[name] for name in names]
 
 
-def _probe(names: list[str]) -> None:
-    line = [sys.executable, "-m", "labcontainer.lab.probes", str(os.getpid()), *names]
-    ended = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                           check=False)  # fmt: skip
-    for row in ended.stdout.splitlines():
+def forget() -> None:
+    """Ask everything again: the place where lessons run has changed."""
+    _known.clear()
+
+
+def _run_here(argv: Sequence[str]) -> where.Ended:
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return where.Ended(done.returncode, done.stdout, done.stderr)
+
+
+def _probe(names: list[str], run: Callable[[Sequence[str]], where.Ended]) -> None:
+    parent = os.getpid() if run is _run_here else where.parent()
+    ended = run([sys.executable, "-m", "labcontainer.lab.probes", str(parent), *names])
+    for row in ended.output.decode().splitlines():
         found = Finding(**json.loads(row))
         _known[found.name] = found
     missing = [name for name in names if name not in _known]
     if missing:
-        said = (ended.stderr.strip().splitlines() or ["no word"])[-1]
+        said = (ended.error.decode(errors="replace").strip().splitlines() or ["no word"])[-1]
         raise LabError(f"the doctor's process ended at {missing[0]}: {said}")
 
 
@@ -121,6 +136,8 @@ def tier_sentence() -> str:
     """One line for the head of a notebook."""
     tier = best_tier()
     what = next(what for name, what, _ in TIERS if name == tier)
+    if where.current() == where.UML:
+        return f"TU, {what} in the user-mode kernel"
     if tier != "T0":
         return f"{tier}, {what}"
     row = examine(["sandbox"])[0]

@@ -2,7 +2,8 @@
 
 A kernel has a dozen threads, so namespaces, mounts, chroot and forks are not for it (EINVAL at
 best). Everything goes to `lab.helper_process`, which ends when the kernel ends: it is started by a
-thread that lives as long as the kernel, since PR_SET_PDEATHSIG watches the starting thread.
+thread that lives as long as the kernel, since PR_SET_PDEATHSIG watches the starting thread. Where
+this machine allows no namespaces, it runs in a user-mode kernel (`lab.where`).
 """
 
 from __future__ import annotations
@@ -21,21 +22,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from labcontainer.errors import LabError, UsageError
-from labcontainer.lab import shipping, student
+from labcontainer.lab import shipping, student, where
 from labcontainer.lab.child import Result
 
 Target = Callable[..., Any] | str
 
 
-class Connection:
-    """One helper process and the socket to it."""
+class HelperHere:
+    """The helper process on this machine: a socket to it, and the thread that it dies with."""
 
     def __init__(self) -> None:
         self.socket, theirs = socket.socketpair()
-        self._lines = self.socket.makefile("r", encoding="utf-8")
+        self._lines = self.socket.makefile("rb")
         started = threading.Event()
         self.process: subprocess.Popen[bytes] | None = None
-        self._failure = ""
 
         def keep() -> None:
             line = [sys.executable, "-m", "labcontainer.lab.helper_process"]
@@ -54,11 +54,46 @@ class Connection:
         started.wait()
         theirs.close()
 
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        self.socket.sendall(data)
+
+    def readline(self) -> bytes:
+        """The next line that it sends."""
+        return self._lines.readline()
+
+    def close(self) -> None:
+        """End the helper, and with it all that runs in it."""
+        self._lines.close()
+        self.socket.close()
+        if self.process is not None:
+            self.process.kill()  # the starter; PID 1 in the sandbox follows (PDEATHSIG)
+            self.process.wait()
+
+
+class HelperInGuest(where.Line):
+    """The helper process in the user-mode kernel: its standard input and output."""
+
+    def __init__(self) -> None:
+        program = "labcontainer.lab.helper_process"
+        super().__init__([sys.executable, "-m", program, "-", str(where.parent())])
+
+    def close(self) -> None:
+        """End the helper; the guest stays."""
+        self.kill()
+
+
+class Connection:
+    """One helper process, and requests to it."""
+
+    def __init__(self) -> None:
+        self._helper = HelperInGuest() if where.current() == where.UML else HelperHere()
+
     def request(self, **fields: Any) -> dict[str, Any]:
         """Send one request and wait for its reply."""
         try:
-            self.socket.sendall(json.dumps(fields).encode() + b"\n")
-            line = self._lines.readline()
+            self._helper.write(json.dumps(fields).encode() + b"\n")
+            line = self._helper.readline()
         except OSError as error:
             raise LabError(f"the helper process is gone: {error}") from error
         if not line:
@@ -68,11 +103,7 @@ class Connection:
 
     def close(self) -> None:
         """End the helper, and with it all that runs in it."""
-        self._lines.close()
-        self.socket.close()
-        if self.process is not None:
-            self.process.kill()  # the starter; PID 1 in the sandbox follows (PDEATHSIG)
-            self.process.wait()
+        self._helper.close()
 
 
 class Status(int):
@@ -174,7 +205,7 @@ def attempt(
         timeout: seconds, after which the child is killed.
     """
     job = _job(target, args, namespaces, as_user)
-    return Result(**_request(verb="run", job=job, timeout=timeout))
+    return Result(**_request(verb="run", job=job, timeout=where.patience(timeout)))
 
 
 def run(
@@ -206,7 +237,7 @@ def shell(
     """
     job = _job("", (), namespaces, as_user)
     job |= {"argv": ["/bin/sh", "-c", textwrap.dedent(script).strip()], "root": in_root or ""}
-    result = Result(**_request(verb="run", job=job, timeout=timeout))
+    result = Result(**_request(verb="run", job=job, timeout=where.patience(timeout)))
     prompt = "\n".join(f"$ {line}" for line in textwrap.dedent(script).strip().splitlines())
     _print(f"{prompt}\n{_transcript(result, timeout)}")
     return Status(result.status)
@@ -236,22 +267,13 @@ def output(*argv: str, timeout: float = 60) -> str:
 
 def _outside(argv: Sequence[str], timeout: float) -> Result:
     """Run a program tied to this kernel; the environment's own programs are found first."""
-    line = [sys.executable, "-m", "labcontainer.lab.tether", str(os.getpid()), *argv]
+    line = [sys.executable, "-m", "labcontainer.lab.tether", str(where.parent()), *argv]
     path = f"{os.path.dirname(sys.executable)}:{os.environ.get('PATH', os.defpath)}"
-    try:
-        done = subprocess.run(
-            line,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=timeout,
-            check=False,
-            env={**os.environ, "PATH": path},
-        )
-        printed, status, late = done.stdout, done.returncode, False
-    except subprocess.TimeoutExpired as error:
-        printed, status, late = error.stdout or b"", 0, True
-    return Result(output=printed.decode(errors="replace"), status=status, timed_out=late)
+    env = {**os.environ, "PATH": path} if where.current() == where.HERE else where.for_commands()
+    ended = where.run(line, timeout=timeout, merged=True, env=env)
+    status = 0 if ended.late else ended.status
+    output = ended.output.decode(errors="replace")
+    return Result(output=output, status=status, timed_out=ended.late)
 
 
 class Process:
@@ -262,7 +284,7 @@ class Process:
 
     def wait(self, timeout: float = 10) -> Result:
         """Wait for its end."""
-        return Result(**_request(verb="finish", pid=self.pid, timeout=timeout))
+        return Result(**_request(verb="finish", pid=self.pid, timeout=where.patience(timeout)))
 
     def kill(self) -> Result:
         """Kill it; with `pid` among its namespaces, all its children go too."""
@@ -284,7 +306,7 @@ def spawn(
         LabError: it could not be started; the text is the kernel's answer.
     """
     job = _job(target, args, namespaces, as_user)
-    reply = _request(verb="spawn", job=job, timeout=10)
+    reply = _request(verb="spawn", job=job, timeout=where.patience(10))
     if reply.get("error") or not reply.get("value"):
         raise LabError(reply.get("error") or "the process could not be started")
     return Process(int(reply["value"]))

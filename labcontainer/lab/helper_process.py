@@ -1,7 +1,7 @@
 """The helper process of a notebook: one thread, its own namespaces, one job at a time.
 
-Started by `lab.helper` as `python -m labcontainer.lab.helper_process SOCKET PARENT`. Requests and
-replies are JSON lines on the socket; the socket's end is the helper's end.
+Started by `lab.helper` as `python -m labcontainer.lab.helper_process SOCKET PARENT`; `-` stands for
+standard input and output. Requests and replies are JSON lines there; its end is the helper's end.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sys
 from typing import Any
 
@@ -21,17 +20,19 @@ from labcontainer.lab import child, sandbox
 class Helper:
     """Serves one notebook kernel."""
 
-    def __init__(self, connection: socket.socket, mode: str) -> None:
-        self.connection = connection
+    def __init__(self, requests: int, replies: int, mode: str) -> None:
+        self.requests = requests
+        self.replies = replies
         self.mode = mode
         self.kept: dict[int, child.Running] = {}
 
     def serve(self) -> None:
         """Answer requests until the kernel closes the socket."""
-        for line in self.connection.makefile("r", encoding="utf-8"):
+        for line in open(self.requests, "rb", closefd=False):
             self._reap()
-            reply = self._answer(json.loads(line))
-            self.connection.sendall(json.dumps(reply, default=repr).encode() + b"\n")
+            data = json.dumps(self._answer(json.loads(line)), default=repr).encode() + b"\n"
+            while data:
+                data = data[os.write(self.replies, data) :]
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         verb = request.pop("verb")
@@ -45,7 +46,7 @@ class Helper:
 
     def _run(self, job: dict[str, Any], timeout: float) -> dict[str, Any]:
         running = child.start(child.as_job(job))
-        result = running.wait(timeout, also=self.connection.fileno())
+        result = running.wait(timeout, also=self.requests)
         running.close()
         return result.as_dict()
 
@@ -83,12 +84,22 @@ class Helper:
 
 def main() -> None:
     """Enter the sandbox and serve."""
-    fd, parent = int(sys.argv[1]), int(sys.argv[2])
-    connection = socket.socket(fileno=fd)
-    mode = sandbox.enter(parent)
+    requests, replies = _line(sys.argv[1])
+    mode = sandbox.enter(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     syscalls.prctl(PR.SET_CHILD_SUBREAPER, 1)
-    Helper(connection, mode).serve()
+    Helper(requests, replies, mode).serve()
+
+
+def _line(word: str) -> tuple[int, int]:
+    """Descriptors to read from and to write to. Of standard input and output copies: what a lesson
+    prints by mistake must not be taken for a reply."""
+    if word != "-":
+        return int(word), int(word)
+    pair = os.dup(0), os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    return pair
 
 
 if __name__ == "__main__":

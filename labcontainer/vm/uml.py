@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import platform
+import select
 import selectors
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from labcontainer.errors import LabError, StateError, UnsupportedError
@@ -113,6 +115,7 @@ class Guest:
         self._last = 0
         self._ready = False
         self._taken = True
+        self._input: deque[tuple[int, bytes]] = deque()
         self._process: subprocess.Popen[bytes] | None = None
         self._selector = selectors.DefaultSelector()
 
@@ -138,6 +141,7 @@ class Guest:
             theirs.close()
             os.close(script)
         self._line.setblocking(False)
+        os.set_blocking(self._console_end(), False)
         self._selector.register(self._line, selectors.EVENT_READ, self._hear)
         self._selector.register(self._console_end(), selectors.EVENT_READ, self._watch_console)
         try:
@@ -170,9 +174,16 @@ class Guest:
     # --- programs
 
     def exec(
-        self, program: Program, stdout: Sink = bytes, stderr: Sink = bytes, stdin: bytes = b""
+        self,
+        program: Program,
+        stdout: Sink = bytes,
+        stderr: Sink = bytes,
+        stdin: bytes | None = b"",
     ) -> int:
-        """Start a program in the guest; its number, for `wait` and `kill`."""
+        """Start a program in the guest; its number, for `wait` and `kill`.
+
+        With `stdin` None its standard input stays open, for `write` and `close_input`.
+        """
         self._last += 1
         request = {
             "argv": list(program.argv),
@@ -183,12 +194,28 @@ class Guest:
         }
         self._waiting[self._last] = (stdout, stderr)
         self._send(frames.EXEC, self._last, json.dumps(request).encode())
-        for at in range(0, len(stdin), frames.PIECE):
-            self._taken = False
-            self._send(frames.STDIN, self._last, stdin[at : at + frames.PIECE])
-            self._until(lambda: self._taken, BOOT_SECONDS, "program")
-        self._send(frames.STDIN, self._last)
+        if stdin is not None:
+            self.write(self._last, stdin)
+            self.close_input(self._last)
         return self._last
+
+    def write(self, number: int, data: bytes) -> None:
+        """Give a program more input; it is passed on while the guest is waited for."""
+        for at in range(0, len(data), frames.PIECE):
+            self._input.append((number, data[at : at + frames.PIECE]))
+        self._pass_input_on()
+
+    def close_input(self, number: int) -> None:
+        """The end of a program's input."""
+        self._input.append((number, b""))
+        self._pass_input_on()
+
+    def _pass_input_on(self) -> None:
+        """One piece at a time, for all programs together: the guest's line must never be full."""
+        while self._taken and self._input:
+            number, piece = self._input.popleft()
+            self._taken = not piece
+            self._send(frames.STDIN, number, piece)
 
     def wait(self, number: int, timeout: float | None = None) -> int:
         """The exit status of a program, 128 + n for signal n, once its output is passed on."""
@@ -198,6 +225,18 @@ class Guest:
     def kill(self, number: int, signal: int = 15) -> None:
         """Send a program a signal."""
         self._send(frames.SIGNAL, number, str(int(signal)).encode())
+
+    def ended(self, number: int) -> bool:
+        """Whether a program's exit status is there."""
+        return number in self._ended
+
+    def watch(self, descriptor: int, readable: Callable[[], object]) -> None:
+        """Call a function in `turn` and `wait` when a descriptor can be read."""
+        self._selector.register(descriptor, selectors.EVENT_READ, readable)
+
+    def unwatch(self, descriptor: int) -> None:
+        """Take no more notice of a descriptor."""
+        self._selector.unregister(descriptor)
 
     def delete(self) -> None:
         """End the guest, whatever runs in it."""
@@ -223,13 +262,15 @@ class Guest:
             try:
                 left = left[self._line.send(left) :]
             except BlockingIOError:
-                self._turn(0.05)
+                self.turn(0.05)
             except OSError as error:
                 raise self._gone() from error
 
     def _hear(self) -> None:
         try:
             data = self._line.recv(CHUNK)
+        except BlockingIOError:
+            return  # taken in meanwhile, by a turn within the turn
         except ConnectionResetError:
             data = b""
         if not data:
@@ -242,6 +283,7 @@ class Guest:
             self._ready = True
         elif kind == frames.STDIN:
             self._taken = True
+            self._pass_input_on()
         elif kind == frames.EXIT:
             self._ended[number] = int(body)
             self._waiting.pop(number, None)
@@ -249,13 +291,17 @@ class Guest:
             self._waiting[number][kind == frames.STDERR](body)
 
     def _watch_console(self) -> None:
-        data = os.read(self._console_end(), CHUNK)
+        try:
+            data = os.read(self._console_end(), CHUNK)
+        except BlockingIOError:
+            return
         if not data:
             raise self._gone()
         self.console += data
         del self.console[:-CONSOLE_KEPT]
 
-    def _turn(self, seconds: float | None) -> None:
+    def turn(self, seconds: float | None) -> None:
+        """Take in what comes within a time, from the guest and from what is watched."""
         for key, _ in self._selector.select(seconds):
             key.data()
 
@@ -267,7 +313,7 @@ class Guest:
                 if what == "boot":
                     raise BootError(f"the guest did not boot in {timeout:g} s: {self._cause()}")
                 raise ProgramTimeoutError(f"the program in the guest took more than {timeout:g} s")
-            self._turn(left)
+            self.turn(left)
 
     def _gone(self) -> BootError:
         self._drain_console()
@@ -279,9 +325,11 @@ class Guest:
         stdout = self._process.stdout if self._process else None
         ends = time.monotonic() + 2
         while stdout is not None and time.monotonic() < ends:
-            if not self._selector.select(0.1):
+            select.select([stdout], [], [], 0.1)
+            try:
+                data = os.read(stdout.fileno(), CHUNK)
+            except BlockingIOError:
                 continue
-            data = os.read(stdout.fileno(), CHUNK) if stdout else b""
             if not data:
                 return
             self.console += data

@@ -21,9 +21,10 @@ from labcontainer.lab.exercise import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+SANITIZE = ROOT / "tests/notebooks/sanitize.cfg"
 ORDINARY = 1000
 # Judges each (id, code) of a list on standard input; one outcome a line.
-_JUDGE = """
+JUDGE = """
 import json, sys
 from labcontainer.lab.exercise import find
 from labcontainer.lab.judge import judge
@@ -61,7 +62,7 @@ class Learner:
 
     def judge(self, *answers: tuple[str, str]) -> list[Outcome]:
         """What the checks say to answers, (exercise id, code) each, one after the other."""
-        ended = self.run([sys.executable, "-c", _JUDGE], text=json.dumps(answers), timeout=110)
+        ended = self.run([sys.executable, "-c", JUDGE], text=json.dumps(answers), timeout=110)
         assert ended.returncode == 0, ended.stderr
         return [Outcome(**json.loads(line)) for line in ended.stdout.splitlines()]
 
@@ -93,6 +94,13 @@ def tier(path: Path) -> str:
 def who_can(path: Path) -> list[int]:
     """The users that a notebook and its exercises are tried as: for T2 root alone."""
     return [uid for uid in users() if not uid or tier(path) != "T2"] or users()
+
+
+def nbval(path: Path, seconds: int = 60) -> list[str]:
+    """The command that runs a notebook and compares its outputs with the stored ones."""
+    options = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", f"--rootdir={path.parent}"]
+    options += ["--nbval", "--nbval-current-env", f"--nbval-sanitize-with={SANITIZE}"]
+    return [sys.executable, "-m", "pytest", *options, f"--nbval-cell-timeout={seconds}", str(path)]
 
 
 def code_cells(notebook: Any) -> list[Any]:

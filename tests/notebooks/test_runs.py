@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
@@ -10,11 +9,10 @@ import nbformat
 import pytest
 
 from labcontainer.lab import doctor
-from tests.notebooks.learner import NOTEBOOKS, ROOT, code_cells, learner, tier, who_can
+from tests.notebooks.learner import NOTEBOOKS, code_cells, learner, nbval, tier, who_can
 
 pytestmark = pytest.mark.timeout(180)
 LIMIT = 60  # seconds for a whole notebook
-SANITIZE = ROOT / "tests/notebooks/sanitize.cfg"
 by_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -25,12 +23,9 @@ RUNS = [(path, uid) for path in NOTEBOOKS for uid in who_can(path)]
 @pytest.mark.parametrize(("path", "uid"), RUNS, ids=[f"{p.stem}-uid{uid}" for p, uid in RUNS])
 def test_outputs_are_the_stored_ones(path: Path, uid: int) -> None:
     _skip_where_the_tier_is_missing(tier(path))
-    options = ("-q", "-p", "no:cacheprovider", "-c", "/dev/null", f"--rootdir={path.parent}")
-    nbval = ("--nbval", "--nbval-current-env", f"--nbval-sanitize-with={SANITIZE}")
-    argv = [sys.executable, "-m", "pytest", *options, *nbval, "--nbval-cell-timeout=60", str(path)]
     with learner(uid) as student:
         begun = time.monotonic()
-        ended = student.run(argv, timeout=150)
+        ended = student.run(nbval(path), timeout=150)
         taken = time.monotonic() - begun
         left = sorted(entry.name for entry in student.home.iterdir() if entry.name[0] != ".")
     assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-2000:]
