@@ -155,7 +155,7 @@ def test_a_spawned_process_lives_until_its_block_ends() -> None:
 
 def test_an_interrupted_kernel_starts_a_new_helper() -> None:
     helper.run(doubled, 1)
-    process = getattr(helper._State.connection, "process")  # noqa: B009  (mypy takes it for None)
+    process = getattr(helper._State.connection, "_helper").process  # noqa: B009  (mypy: None)
     process.kill()
     process.wait()
     with pytest.raises(Exception, match="helper process"):

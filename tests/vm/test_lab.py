@@ -52,7 +52,8 @@ def test_the_learner_is_as_confined_as_is_said() -> None:
             == ["T0"]  # fmt: skip
 
 
-SWITCH = """
+OURS = os.uname().release
+SWITCH = f"""
 import os
 from labcontainer.lab import course as lab
 from labcontainer.lab import where
