@@ -23,15 +23,31 @@ if TYPE_CHECKING:
 
 
 class FileLock:
-    """A lock between processes; not between threads of one."""
+    """A lock between processes; not between threads of one.
+
+    With `leaves` false after the block, the file is removed while it is still locked: who waited
+    for it finds that the name leads elsewhere by then, and takes the new file.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._fd = -1
+        self.leaves = True
 
     def __enter__(self) -> Self:
-        self._fd = files.lock_file(self._path)
-        return self
+        self.leaves = True
+        os.makedirs(os.path.dirname(self._path) or ".", mode=0o700, exist_ok=True)
+        while True:
+            self._fd = files.lock_file(self._path)
+            if self._is_current():
+                return self
+            os.close(self._fd)
+
+    def _is_current(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._fd))
+        except FileNotFoundError:
+            return False
 
     def __exit__(
         self,
@@ -39,6 +55,8 @@ class FileLock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if not self.leaves:
+            os.unlink(self._path)
         os.close(self._fd)
 
 
@@ -60,7 +78,6 @@ class Ledger:
         self._data: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
-        os.makedirs(os.path.dirname(self.path) or ".", mode=0o700, exist_ok=True)
         self._lock.__enter__()
         try:
             self._data = self._load()
@@ -75,6 +92,8 @@ class Ledger:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if isinstance(self._lock, FileLock):
+            self._lock.leaves = os.path.exists(self.path)
         self._lock.__exit__(kind, error, traceback)
 
     def _load(self) -> dict[str, Any]:

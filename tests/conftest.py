@@ -59,6 +59,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """A temporary directory of this run's own, which an ordinary user may pass through.
+
+    pytest's own place is shared by all runs of a user, and each closes it (0700) when it begins:
+    a test that works as another user in another run then fails.
+    """
+    if config.option.basetemp is None:
+        for path in Path(tempfile.gettempdir()).glob("pytest-lc-*"):
+            if not Path("/proc", path.name.rpartition("-")[2]).exists():
+                shutil.rmtree(path, ignore_errors=True)  # of a run that was killed
+        config.option.basetemp = Path(tempfile.gettempdir(), f"pytest-lc-{os.getpid()}")
+
+
 _skips: list[tuple[str, str]] = []
 
 
@@ -97,6 +111,8 @@ def unlisted(config: pytest.Config) -> list[tuple[str, str]]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if exitstatus == 0:  # what tests wrote is of use only where one failed
+        shutil.rmtree(session.config.option.basetemp, ignore_errors=True)
     wanted = session.config.getoption("--no-unlisted-skips")
     if exitstatus == 0 and wanted and unlisted(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

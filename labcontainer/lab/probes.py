@@ -460,10 +460,12 @@ def _run(*argv: str, text: str = "", timeout: float = 15) -> str:
         ended = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=timeout,
                                check=False)  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise No(f"{argv[0]} did not end in {timeout:g} s") from None
+        fix = f"see why {argv[0]} hangs, by hand"
+        raise No(f"{argv[0]} did not end in {timeout:g} s", fix) from None
     if ended.returncode:
-        said = (ended.stderr.strip() or ended.stdout.strip() or f"status {ended.returncode}")
-        raise No(f"{os.path.basename(argv[0])}: {said.splitlines()[0]}")
+        said = ended.stderr.strip() or ended.stdout.strip() or f"status {ended.returncode}"
+        fix = f"mend that; `{' '.join(argv)}` must end well"
+        raise No(f"{os.path.basename(argv[0])}: {said.splitlines()[0]}", fix)
     return ended.stdout.strip()
 
 

@@ -63,7 +63,8 @@ class Machine(Record):
 
 
 class Program(Record):
-    """What to run in a guest. Without `env` it gets the guest's own few variables."""
+    """What to run in a guest. Without `env` it gets the guest's own few variables, and another
+    user than root /tmp as its home."""
 
     argv: tuple[str, ...]
     uid: int = 0
@@ -103,6 +104,19 @@ def _reachable(path: str) -> bool:
     return True
 
 
+def _check_space(folder: str, memory: str) -> None:
+    """A guest whose memory file finds no room later dies of SIGBUS, without a word."""
+    unit = {"K": 10, "M": 20, "G": 30}.get(memory[-1:].upper())
+    wanted = int(memory[:-1]) << unit if unit and memory[:-1].isdigit() else 0
+    system = os.statvfs(folder)
+    free = system.f_bavail * system.f_frsize
+    if free < wanted:
+        raise BootError(
+            f"the guest's memory of {memory} does not fit into {folder}, where {free >> 20} MB are "
+            "free; make room, take less, or set TMPDIR"
+        )
+
+
 class Guest:
     """A running guest. Leaves no file and no process, however it or its caller ends."""
 
@@ -119,6 +133,11 @@ class Guest:
         self._process: subprocess.Popen[bytes] | None = None
         self._selector = selectors.DefaultSelector()
 
+    @property
+    def tmpdir(self) -> str:
+        """Where its memory is."""
+        return self.machine.tmpdir or os.environ.get("TMPDIR") or "/tmp"
+
     def __enter__(self) -> Guest:
         self.start()
         return self
@@ -131,6 +150,7 @@ class Guest:
         if self._process is not None:
             raise StateError("the guest is running")
         plan = boot_of(self.machine)
+        _check_space(self.tmpdir, self.machine.memory)
         self._line, theirs = socket.socketpair()
         script = os.memfd_create("labcontainer-boot", 0)
         try:
@@ -156,7 +176,6 @@ class Guest:
 
     def _launch(self, argv: list[str], *inherited: int) -> subprocess.Popen[bytes]:
         user = self.machine.uid
-        folder = self.machine.tmpdir or os.environ.get("TMPDIR", "/tmp")
         return subprocess.Popen(
             ["/bin/sh", "-c", GUARD, "labcontainer-vm", *argv],
             stdin=subprocess.PIPE,
@@ -165,7 +184,7 @@ class Guest:
             pass_fds=inherited,
             start_new_session=True,
             cwd="/",
-            env={"PATH": boot.GUEST_ENV["PATH"], "TMPDIR": folder},
+            env={"PATH": boot.GUEST_ENV["PATH"], "TMPDIR": self.tmpdir},
             user=user,
             group=user,
             extra_groups=None if user is None else [],
@@ -185,12 +204,13 @@ class Guest:
         With `stdin` None its standard input stays open, for `write` and `close_input`.
         """
         self._last += 1
+        home = {"HOME": "/tmp"} if program.uid and program.env is boot.GUEST_ENV else {}
         request = {
             "argv": list(program.argv),
             "uid": program.uid,
             "gid": program.uid,
             "cwd": program.cwd,
-            "env": dict(program.env),
+            "env": {**program.env, **home},
         }
         self._waiting[self._last] = (stdout, stderr)
         self._send(frames.EXEC, self._last, json.dumps(request).encode())

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# It dies with the tests, also when those are interrupted or killed.
+TIED = ("setpriv", "--pdeathsig=KILL", "--")
 UNSHARE = ("unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--mount-proc")
 # Places that engines write to, whatever their options say.
 PRIVATE = ("/run", "/var/lib/cni", "/var/lib/containers", "/var/lib/docker", "/var/lib/containerd")
@@ -34,7 +36,7 @@ class World:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.cgroup = f"labcontainer-engines-{os.getpid()}-{time.monotonic_ns()}"
-        self._holder = subprocess.Popen([*UNSHARE, "--kill-child", "sleep", "infinity"])
+        self._holder = subprocess.Popen([*TIED, *UNSHARE, "--kill-child", "sleep", "infinity"])
         children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children")
         wait_for(lambda: bool(children.read_text().split()))
         self.pid = int(children.read_text().split()[0])
