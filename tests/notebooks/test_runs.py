@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import resource
 from pathlib import Path
 
 import nbformat
@@ -12,7 +12,7 @@ from labcontainer.lab import doctor
 from tests.notebooks.learner import NOTEBOOKS, code_cells, learner, nbval, tier, who_can
 
 pytestmark = pytest.mark.timeout(180)
-LIMIT = 60  # seconds for a whole notebook
+LIMIT = 60  # seconds of the processor: others may keep this machine busy
 by_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -20,16 +20,22 @@ by_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.s
 RUNS = [(path, uid) for path in NOTEBOOKS for uid in who_can(path)]
 
 
+def processor_seconds() -> float:
+    """What all children of this process that have ended have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.parametrize(("path", "uid"), RUNS, ids=[f"{p.stem}-uid{uid}" for p, uid in RUNS])
 def test_outputs_are_the_stored_ones(path: Path, uid: int) -> None:
     _skip_where_the_tier_is_missing(tier(path))
     with learner(uid) as student:
-        begun = time.monotonic()
+        before = processor_seconds()
         ended = student.run(nbval(path), timeout=150)
-        taken = time.monotonic() - begun
+        used = processor_seconds() - before
         left = sorted(entry.name for entry in student.home.iterdir() if entry.name[0] != ".")
     assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-2000:]
-    assert taken < LIMIT, f"it took {taken:.0f} s"
+    assert used < LIMIT, f"it took {used:.0f} s of processor time"
     # roots/ and single/ are where `labcontainer run` keeps root file systems and containers.
     assert set(left) <= {"mycontainer", "roots", "single"}, "a notebook writes nothing else"
 
