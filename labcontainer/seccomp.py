@@ -59,6 +59,15 @@ class Program(Record):
     listener_path: str = ""
     listener_metadata: str = ""
 
+    def load_flags(self) -> int:
+        """The flags of seccomp(2) that it is loaded with."""
+        flags = self.flags
+        if self.listener_path:
+            flags |= SECCOMP_FILTER_FLAG.NEW_LISTENER
+            if flags & SECCOMP_FILTER_FLAG.TSYNC:  # both answer by the call's result: seccomp(2)
+                flags |= SECCOMP_FILTER_FLAG.TSYNC_ESRCH
+        return int(flags)
+
     def code(self) -> bytes:
         """The program as the kernel reads it."""
         return classic_bpf.encode(self.instructions)
@@ -306,10 +315,5 @@ def install(program: Program) -> int:
     Raises:
         OSError: the kernel refused, EACCES where neither of the two is there.
     """
-    flags = program.flags
-    if program.listener_path:
-        flags |= SECCOMP_FILTER_FLAG.NEW_LISTENER
-        if flags & SECCOMP_FILTER_FLAG.TSYNC:  # both answer by the call's result: seccomp(2)
-            flags |= SECCOMP_FILTER_FLAG.TSYNC_ESRCH
-    descriptor = classic_bpf.install(program.code(), flags)
+    descriptor = classic_bpf.install(program.code(), program.load_flags())
     return descriptor if program.listener_path else -1

@@ -12,6 +12,10 @@ The tiny program gets the path as its first argument and the real arguments behi
 fails, it writes its result (8 bytes, -errno) to the status descriptor and exits with 255. If it
 succeeds, the descriptor is closed, which the reader sees as the end of the file. An entry point
 `#!/proc/self/exe` runs the tiny program again; finding that descriptor closed, it exits with 255.
+
+A process that joins a container (`exec`) must not be seen by those that are in it before it is the
+tiny program: one with CAP_SYS_PTRACE could look into it. So there the tiny program makes the
+process (`trampoline.Birth`): its own parent is outside of the container's PID namespace.
 """
 
 from __future__ import annotations
@@ -20,95 +24,40 @@ import fcntl
 import os
 import struct
 
-from labcontainer.kernel import syscalls
+from labcontainer.kernel import syscalls, trampoline
 from labcontainer.kernel.flags import AT, F_SEAL, MFD
+from labcontainer.kernel.trampoline import Birth
 
-_EM_X86_64, _EM_AARCH64 = 62, 183
+_ELF = {"x86_64": 62, "aarch64": 183}  # elf(5), e_machine
 _BASE = 0x400000
 _HEADERS = 64 + 56
 
 
-def _x86_64(status: int) -> bytes:
-    """The machine code; `status` is the descriptor that gets the errno."""
-    fd = struct.pack("<i", status)
-    return b"".join(
-        (
-            b"\xbf" + fd,  #                 mov  edi, status
-            b"\xbe\x02\x00\x00\x00",  #      mov  esi, F_SETFD
-            b"\xba\x01\x00\x00\x00",  #      mov  edx, FD_CLOEXEC
-            b"\xb8\x48\x00\x00\x00",  #      mov  eax, fcntl
-            b"\x0f\x05",  #                  syscall
-            b"\x85\xc0",  #                  test eax, eax
-            b"\x78\x2f",  #                  js   exit             closed: we were here before
-            b"\x48\x8b\x04\x24",  #          mov  rax, [rsp]         argc
-            b"\x48\x8b\x7c\x24\x08",  #      mov  rdi, [rsp+8]       argv[0]: the path
-            b"\x48\x8d\x74\x24\x10",  #      lea  rsi, [rsp+16]      &argv[1]
-            b"\x48\x8d\x54\xc4\x10",  #      lea  rdx, [rsp+rax*8+16]  envp
-            b"\xb8\x3b\x00\x00\x00",  #      mov  eax, execve
-            b"\x0f\x05",  #                  syscall                 returns only if it failed
-            b"\x50",  #                      push rax
-            b"\xbf" + fd,  #                 mov  edi, status
-            b"\x48\x89\xe6",  #              mov  rsi, rsp
-            b"\xba\x08\x00\x00\x00",  #      mov  edx, 8
-            b"\xb8\x01\x00\x00\x00",  #      mov  eax, write
-            b"\x0f\x05",  #                  syscall
-            b"\xbf\xff\x00\x00\x00",  # exit: mov  edi, 255
-            b"\xb8\xe7\x00\x00\x00",  #      mov  eax, exit_group
-            b"\x0f\x05",  #                  syscall
-        )
-    )
-
-
-def _aarch64(status: int) -> bytes:
-    """The same for 64-bit ARM: one word an instruction."""
-
-    def movz(register: int, value: int) -> int:
-        return 0xD2800000 | (value & 0xFFFF) << 5 | register
-
-    svc = 0xD4000001
-    words = (
-        *(movz(0, status), movz(1, 2), movz(2, 1), movz(8, 25), svc),  # fcntl(status, F_SETFD, 1)
-        0xB7F801C0,  # tbnz x0, #63, exit      closed: we were here before
-        0xF94003E3,  # ldr x3, [sp]            argc
-        0xF94007E0,  # ldr x0, [sp, #8]        argv[0]: the path
-        0x910043E1,  # add x1, sp, #16         &argv[1]
-        0x8B236FE2,  # add x2, sp, x3, lsl #3
-        0x91004042,  # add x2, x2, #16         envp
-        *(movz(8, 221), svc),  # execve
-        0xF81F0FE0,  # str x0, [sp, #-16]!
-        *(movz(0, status), 0x910003E1, movz(2, 8), movz(8, 64), svc),  # write(status, sp, 8)
-        *(movz(0, 255), movz(8, 94), svc),  # exit_group(255)
-    )
-    return struct.pack(f"<{len(words)}I", *words)
-
-
-def image(status: int, machine: str = syscalls.MACHINE) -> bytes:
+def image(status: int, birth: Birth | None = None, machine: str = syscalls.MACHINE) -> bytes:
     """The whole ELF file: a header, one loadable segment, the code. See elf(5).
 
     Raises:
         ValueError: there is no code for this architecture.
     """
-    if machine == "x86_64":
-        kind, code = _EM_X86_64, _x86_64(status)
-    elif machine == "aarch64":
-        kind, code = _EM_AARCH64, _aarch64(status)
-    else:
+    if machine not in _ELF:
         raise ValueError(f"no exec trampoline for {machine}")
+    code = trampoline.code(machine, status, birth, _BASE + _HEADERS)
     size = _HEADERS + len(code)
     ident = b"\x7fELF\x02\x01\x01" + bytes(9)
     entry = _BASE + _HEADERS
+    kind = _ELF[machine]
     header = struct.pack("<HHIQQQIHHHHHH", 2, kind, 1, entry, 64, 0, 0, 64, 56, 1, 0, 0, 0)
     segment = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 0x10000)
     return ident + header + segment + code
 
 
-def prepare(status: int) -> int:
+def prepare(status: int, birth: Birth | None = None) -> int:
     """A sealed file in memory that holds the tiny program; -1 where it can't be had.
 
     It can't on another architecture, or where `vm.memfd_noexec` forbids it.
     """
     try:
-        program = image(status)
+        program = image(status, birth)
         try:
             fd = syscalls.memfd_create("exec", MFD.CLOEXEC | MFD.ALLOW_SEALING | MFD.EXEC)
         except OSError:  # Linux before 6.3 does not know MFD_EXEC
@@ -124,10 +73,18 @@ def prepare(status: int) -> int:
 class Exec:
     """Everything of an execve(2) made ready, so that the last step allocates nothing."""
 
-    def __init__(self, path: str, args: tuple[str, ...], env: tuple[str, ...], status: int) -> None:
-        self._trampoline = prepare(status)
+    def __init__(
+        self,
+        path: str,
+        args: tuple[str, ...],
+        env: tuple[str, ...],
+        status: int,
+        birth: Birth | None = None,
+    ) -> None:
+        self._trampoline = prepare(status, birth)
+        self.is_sealed = self._trampoline >= 0
         self._path = path
-        self._argv = syscalls.string_array((path, *args) if self._trampoline >= 0 else args)
+        self._argv = syscalls.string_array((path, *args) if self.is_sealed else args)
         self._envp = syscalls.string_array(env)
 
     def go(self) -> None:
@@ -136,6 +93,6 @@ class Exec:
         Raises:
             OSError: the kernel refused, before the tiny program ran.
         """
-        if self._trampoline >= 0:
+        if self.is_sealed:
             syscalls.execveat(self._trampoline, "", self._argv, self._envp, AT.EMPTY_PATH)
         syscalls.execveat(AT.FDCWD, self._path, self._argv, self._envp)

@@ -18,7 +18,7 @@ import os
 import stat
 import sys
 
-from labcontainer import capabilities, users
+from labcontainer import capabilities, cgroups, users
 from labcontainer.capabilities import Sets
 from labcontainer.errors import (
     CommandNotExecutableError,
@@ -28,8 +28,9 @@ from labcontainer.errors import (
     UnsupportedError,
 )
 from labcontainer.kernel import confined, memexec, sockets, syscalls
-from labcontainer.kernel.flags import CLOSE_RANGE, PERSONALITY, PR, RESOLVE
+from labcontainer.kernel.flags import CLONE, CLOSE_RANGE, PERSONALITY, PR, RESOLVE
 from labcontainer.kernel.signals import signal
+from labcontainer.kernel.trampoline import Birth
 from labcontainer.runtime import jsontext
 
 TYPE_CHECKING = False
@@ -64,7 +65,7 @@ class Confinement:
         self._listener, self._pid = -1, 0
         if self._filter is not None and self._filter.listener_path:
             self._listener = sockets.connect(self._filter.listener_path)
-            self._pid = int(os.readlink("/proc/self"))
+            self._pid = int(os.readlink("/proc/self"))  # in the host's numbers
         self._path = ""
 
     # --- before `ready` -------------------------------------------------------------------------
@@ -156,13 +157,15 @@ class Confinement:
         """Take the program's own rights at once: for hooks that run inside the container."""
         capabilities.apply(self.sets, self.process.no_new_privileges)
 
-    def set_limits(self) -> None:
+    def set_limits(self, besides: str = "") -> None:
         """Set the resource limits: late, as they hold for what is still to be done too."""
         if not self.process.rlimits:
             return
         import resource
 
         for limit in self.process.rlimits:
+            if limit.kind == besides:
+                continue
             kind, pair = rlimit_kind(limit.kind), (_value(limit.soft), _value(limit.hard))
             try:
                 resource.setrlimit(kind, pair)
@@ -171,29 +174,73 @@ class Confinement:
                 why = f"{error} (it is {soft}:{hard}; raising it takes CAP_SYS_RESOURCE)"
                 raise StepError(f"set {limit.kind} to {limit.soft}:{limit.hard}", why) from error
 
-    def run(self, status: int, preserve_fds: int = 0, state: bytes = b"{}") -> None:
+    def run(
+        self,
+        status: int,
+        preserve_fds: int = 0,
+        state: bytes = b"{}",
+        birth: Birth | None = None,
+    ) -> None:
         """Take the rights, load the filter, become the program. Returns only by an error.
 
         Args:
             status: the descriptor that learns of a failing exec; closed when it succeeds.
             preserve_fds: how many descriptors from 3 on the program gets.
             state: the container's state as JSON, for who listens to the filter's questions.
+            birth: from `birth`, where not this process is to become it, but a child.
 
         Raises:
             OSError, StepError: the kernel refused.
         """
         _reset_signals()
-        self.set_limits()
+        self.set_limits("RLIMIT_NPROC" if birth is not None else "")
         syscalls.close_range(3 + preserve_fds, flags=CLOSE_RANGE.CLOEXEC)
-        program = memexec.Exec(self._path, self.process.args, self.process.env, status)
-        os.set_inheritable(status, True)
+        program = memexec.Exec(self._path, self.process.args, self.process.env, status, birth)
+        if program.is_sealed:
+            for fd in (status, *(birth.doors if birth is not None else ())):
+                os.set_inheritable(fd, True)
+        elif birth is not None:
+            _be_born(birth, status)
+            birth = None
         if self._filter is not None and not self.process.no_new_privileges:
             self._load_filter_early(self._filter, state)
         for what in capabilities.apply(self.sets, self.process.no_new_privileges):
             self._warn(f"capability {what}")
-        if self._filter is not None and self.process.no_new_privileges:
+        if self._filter is not None and self.process.no_new_privileges and birth is None:
             self._load_filter(self._filter, state)
         program.go()
+
+    def birth(self, doors: tuple[int, ...]) -> Birth:
+        """What is left to do for a child of this process that is born in the container.
+
+        The filter is where it may: loading it takes no rights after noNewPrivileges. Else it was
+        loaded before, and has to allow clone(2) and setsid(2).
+        """
+        late = self._filter if self.process.no_new_privileges else None
+        limits = {limit.kind: (limit.soft, limit.hard) for limit in self.process.rlimits}
+        return Birth(
+            doors=doors,
+            terminal=self.process.terminal,
+            processes=limits.get("RLIMIT_NPROC"),
+            filter=late.code() if late is not None else b"",
+            flags=late.load_flags() if late is not None else 0,
+            tells_listener=late is not None and self._listener >= 0,
+        )
+
+    def tell_listener(self, descriptor: int, pid: int, state: bytes) -> None:
+        """Pass the filter's descriptor on to who is to decide about calls.
+
+        See config-linux.md, "The Container Process State".
+        """
+        about = {
+            "ociVersion": "1.2.0",
+            "fds": ["seccompFd"],
+            "pid": pid,
+            "metadata": self._filter.listener_metadata if self._filter is not None else "",
+            "state": jsontext.loads(state.decode(), "state"),
+        }
+        sockets.send(self._listener, jsontext.dumps(about).encode(), (descriptor,))
+        os.close(descriptor)
 
     def _load_filter_early(self, program: seccomp.Program, state: bytes) -> None:
         """Load it with the one right that this takes, before the rights go."""
@@ -207,29 +254,28 @@ class Confinement:
             raise UnsupportedError("seccomp", why, "set noNewPrivileges") from error
 
     def _load_filter(self, program: seccomp.Program, state: bytes) -> None:
-        """Load it; pass its descriptor on to who is to decide about calls.
-
-        See config-linux.md, "The Container Process State".
-        """
-        about = (
-            jsontext.dumps(
-                {
-                    "ociVersion": "1.2.0",
-                    "fds": ["seccompFd"],
-                    "pid": self._pid,
-                    "metadata": program.listener_metadata,
-                    "state": jsontext.loads(state.decode(), "state"),
-                }
-            )
-            if self._listener >= 0
-            else ""
-        )
+        """Load it; where somebody listens, tell."""
         from labcontainer import seccomp
 
         descriptor = seccomp.install(program)
         if descriptor >= 0:
-            sockets.send(self._listener, about.encode(), (descriptor,))
-            os.close(descriptor)
+            self.tell_listener(descriptor, self._pid, state)
+
+
+def _be_born(birth: Birth, status: int) -> None:
+    """What the tiny program does (trampoline.py), where there is none: the child returns."""
+    pid, _ = syscalls.clone3(CLONE.PARENT, exit_signal=0)
+    if pid:
+        os.write(status, pid.to_bytes(8, "little"))
+        os._exit(0)
+    cgroups.enter(birth.doors)
+    os.setsid()
+    if birth.terminal:
+        from labcontainer.kernel import terminal
+
+        terminal.make_controlling(0)
+    if os.read(status, 1) != b"1":
+        os._exit(255)
 
 
 def _compile(profile: dict[str, Any]) -> seccomp.Program:

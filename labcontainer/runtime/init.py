@@ -157,6 +157,7 @@ class Init:
 
             master, slave, name = terminal.open_pair()
             take_terminal(slave, self.launch.process)
+            terminal.make_controlling(0)
             bind_console(slave)
             sockets.send(self.launch.console, name.encode(), (master,))
             os.close(master)
@@ -276,14 +277,13 @@ def sysctl_path(key: str) -> str:
 
 
 def take_terminal(slave: int, process: Process) -> None:
-    """Make a terminal the standard streams and the controlling terminal of this session."""
+    """Make a terminal the standard streams."""
     from labcontainer.kernel import terminal
 
     if process.console_size != (0, 0):
         terminal.set_size(slave, *process.console_size)
     for fd in (0, 1, 2):
         os.dup2(slave, fd)
-    terminal.make_controlling(0)
 
 
 def set_oom_score(pid: int, value: int | None) -> None:

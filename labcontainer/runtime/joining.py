@@ -1,9 +1,20 @@
 """`exec`: one more process in a container that runs already.
 
-It goes the way of the first process (init.py) from the point where the container stands: its
-helper joins the namespaces of the first process, and it confines itself as that one did. Until the
-program runs, it keeps its memory and its executable out of sight of the container's processes,
-and loads no code from where the image's files now are.
+    runtime ──fork──> helper: joins the namespaces, confines itself, becomes the tiny program
+       │                 └──clone(CLONE_PARENT)──> the process, in the container's PID namespace
+       └── its parent ──────────────────────────────┘
+
+The helper goes the way of the first process (init.py) from the point where the container stands,
+but for the PID namespace: that it does not enter, only its child does. And the child is the tiny
+sealed program (memexec.py) from its first instruction on. So nobody in the container ever sees a
+process that has the runtime's memory, descriptors or executable, not with CAP_SYS_PTRACE either.
+
+    runtime                          helper                        child
+       │ <───────────────── ready ─── │  confined                     │
+       │ ─── go ────────────────────> │  execveat, clone              │
+       │ <──────────────── its pid ── │  ends                         │  cgroups, session, terminal
+       │  writes the pid file                                         │  waits
+       │ ─── 1 ─────────────────────────────────────────────────────> │  filter, execve
 """
 
 from __future__ import annotations
@@ -12,7 +23,7 @@ import os
 
 from labcontainer import cgroups, namespaces
 from labcontainer.errors import StepError
-from labcontainer.kernel import sockets, terminal
+from labcontainer.kernel import sockets, syscalls, terminal
 from labcontainer.record import Record
 from labcontainer.runtime import birth, container, handshake, init, jsontext, lifecycle, state
 from labcontainer.runtime.confine import Confinement, hide_from_container, load_no_more_code
@@ -40,7 +51,7 @@ class Exec(Record):
 
 
 class Joining:
-    """The process that joins, on its own side of the channel."""
+    """The helper, on its own side of the channel."""
 
     def __init__(self, process: Process, spec: Spec, pid: int, console: int) -> None:
         self.process, self.spec, self.pid, self.console = process, spec, pid, console
@@ -49,20 +60,12 @@ class Joining:
         # Everything that it takes is loaded and compiled here, while the files are the host's.
         self.confinement = Confinement(process, spec.seccomp, warn)
 
-    def enter(self) -> None:
-        """In the helper: stand in the container's namespaces."""
-        kinds = (*self.spec.namespaces.new, *dict(self.spec.namespaces.join))
-        load_no_more_code()
-        hide_from_container()
-        namespaces.enter_process(self.pid, kinds)
-
-    def main(self, about: bytes, preserve_fds: int) -> NoReturn:
-        """In the process: confine, wait, become the program."""
+    def main(self, about: bytes, preserve_fds: int, doors: tuple[int, ...]) -> NoReturn:
+        """Join, confine, wait, become the program that bears the process."""
         step = "exec"
         try:
             self.mine.close()
-            os.setsid()
-            self.theirs.expect("mapped")
+            self._enter()
             self._take_terminal()
             confinement = self.confinement
             confinement.set_personality(self.spec.personality)
@@ -72,10 +75,17 @@ class Joining:
             self.theirs.send("ready")
             self.theirs.expect("go")
             step = "run the program"
-            confinement.run(self.theirs.fd, preserve_fds, about)
+            confinement.run(self.theirs.fd, preserve_fds, about, confinement.birth(doors))
         except BaseException as error:  # a child must not go on as its parent
             init.fail(self.theirs.fd, step, error)
         os._exit(1)
+
+    def _enter(self) -> None:
+        """Stand in the container's namespaces; of the PID namespace only its child will be."""
+        kinds = (*self.spec.namespaces.new, *dict(self.spec.namespaces.join))
+        load_no_more_code()
+        hide_from_container()  # for a container that shares the host's processes
+        namespaces.enter_process(self.pid, kinds)
 
     def _take_terminal(self) -> None:
         if self.process.terminal:
@@ -110,33 +120,83 @@ def execute(asked: Exec) -> PIDFD:
         if console != asked.console:
             undo.push(os.close, console)
         joining = Joining(process, spec, remembered.pid, console)
-        pid, pidfd = birth.new_process(
-            (), joining.enter, lambda: joining.main(about, asked.preserve_fds)
-        )
-        undo.push(container.end, pidfd)
-        joining.theirs.close()
-        _let_run(asked, joining, pid, remembered)
+        helper = _fork(asked, joining, about, remembered)
+        undo.push(_call_off, joining, helper)
+        init.set_oom_score(helper, process.oom_score_adj)
+        pid, pidfd = _bear(joining, helper, undo)
+        if asked.pid_file:
+            state.write_pid(asked.pid_file, pid)
+        _let_run(joining, pid, pidfd, about)
         undo.commit()
+        joining.mine.close()
         if console != asked.console:
             os.close(console)
     return pid, pidfd
 
 
-def _let_run(asked: Exec, joining: Joining, pid: int, remembered: state.State) -> None:
-    """Put it into the container's cgroup, wait until it is ready, tell its pid, let it go."""
-    channel = joining.mine
+def _fork(asked: Exec, joining: Joining, about: bytes, remembered: state.State) -> int:
+    """Start the helper, in the container's group of version 2; into version 1's its child goes."""
     group = cgroups.reopen(remembered.cgroup)
-    if group is not None:
-        group.add(pid)
-    init.set_oom_score(pid, joining.process.oom_score_adj)
-    channel.send("mapped")
+    doors = group.doors() if group is not None else ()
+    inside = group.descriptor() if group is not None else -1
+    main: Callable[[], NoReturn] = lambda: joining.main(about, asked.preserve_fds, doors)  # noqa: E731
+    try:
+        helper, pidfd = birth.new_process((), None, main, inside)
+    finally:
+        for fd in (*doors, *((inside,) if inside >= 0 else ())):
+            os.close(fd)
+        joining.theirs.close()
+    os.close(pidfd)
+    return helper
+
+
+def _call_off(joining: Joining, helper: int) -> None:
+    """The end of the conversation ends the helper, and a child that still waits."""
+    joining.mine.close()
+    try:
+        os.waitpid(helper, 0)
+    except ChildProcessError:
+        pass  # it has ended as it should
+
+
+def _bear(joining: Joining, helper: int, undo: Undo) -> PIDFD:
+    """Let the helper bear the process; (pid, pidfd) of it."""
+    channel = joining.mine
     channel.expect("ready")
-    if asked.pid_file:
-        state.write_pid(asked.pid_file, pid)
     channel.send("go")
+    number = _hear_number(channel)
+    pidfd = syscalls.pidfd_open(number)
+    undo.push(container.end, pidfd)
+    os.waitpid(helper, 0)
+    return number, pidfd
+
+
+def _hear_number(channel: handshake.Channel) -> int:
+    """A number from the tiny program.
+
+    Raises:
+        StepError: it tells of a failure, or the helper did.
+    """
     data, _ = sockets.receive(channel.fd, 65536)
     while data.startswith(b"warning"):
+        channel.warn(handshake.decode(data)[1][0])
         data, _ = sockets.receive(channel.fd, 65536)
-    channel.close()
+    if not data:
+        raise StepError("exec", "the process ended before its program ran")
+    number = int.from_bytes(data, "little", signed=True)
+    if len(data) != 8 or number < 0:
+        raise handshake.read_outcome(data) or StepError("exec", "torn message")
+    return number
+
+
+def _let_run(joining: Joining, pid: int, pidfd: int, about: bytes) -> None:
+    """Let the process become its program; returns when it has."""
+    channel = joining.mine
+    channel.send_raw(b"1")
+    if joining.confinement.birth(()).tells_listener:
+        descriptor = syscalls.pidfd_getfd(pidfd, _hear_number(channel))
+        joining.confinement.tell_listener(descriptor, pid, about)
+        channel.send_raw(b"1")
+    data, _ = sockets.receive(channel.fd, 65536)
     if problem := handshake.read_outcome(data):
         raise problem
