@@ -23,13 +23,61 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "run": "run a program in a new container",
-    "image": "make, list and remove root file systems",
+    "image": "all that is about images; base images of this machine's own programs",
+    "images": "list images",
+    "pull": "get an image from its registry",
+    "push": "send an image to its registry",
+    "rmi": "remove images",
+    "tag": "give an image one more name",
+    "history": "list the instructions that made an image",
+    "save": "write images into a file",
+    "load": "read images from a file",
+    "import": "make an image of a root file system in a tar archive",
+    "login": "prove who you are to a registry",
+    "logout": "forget who you are for a registry",
+    "registry": "serve a registry of your own",
     "doctor": "tell what this machine can do, and the fix where it can't",
     "vm": "boot a kernel as an ordinary process",
     "bench": "measure a process, a container and a virtual machine side by side",
+    "create": "make a container without starting it",
+    "attach": "connect the terminal to a running container",
+    "exec": "run one more program in a running container",
+    "kill": "send a signal to containers",
+    "logs": "print what a container has said",
+    "pause": "freeze all processes of containers",
+    "rename": "give a container another name",
+    "restart": "stop and start containers",
+    "rm": "remove containers",
+    "start": "start containers that were created or have ended",
+    "stop": "ask containers to end, and kill those that do not",
+    "unpause": "let frozen containers go on",
+    "update": "change the limits of containers",
+    "network": "make, list, join and remove networks",
+    "volume": "make, list and remove volumes",
+    "system": "how much room is used, and freeing it",
+    "ps": "list containers",
+    "inspect": "show all that is known of something",
+    "port": "list where a container's ports are on the host",
+    "top": "list a container's processes",
+    "diff": "list what a container has changed in its files",
+    "stats": "show what containers use, as they run",
+    "events": "print what happens, as it happens",
+    "info": "what the daemon says of itself and its machine",
+    "version": "the versions of this command and the daemon",
+    "wait": "wait until containers have ended",
 }
 # Commands that live in the module of their noun.
-MODULES: dict[str, str] = {}
+MODULES = {
+    **dict.fromkeys(("images", "rmi", "tag", "history"), "images"),
+    **dict.fromkeys("pull push save load import login logout".split(), "transfer"),
+    "network": "networks",
+    "volume": "volumes",
+    **dict.fromkeys("diff events info inspect port ps top version".split(), "looking"),
+    **dict.fromkeys(("attach", "exec", "logs"), "sessions"),
+    **dict.fromkeys(
+        "kill pause rename restart rm start stop unpause update wait".split(), "lifecycle"
+    ),
+}
 USAGE_STATUS = 2
 
 
@@ -42,9 +90,8 @@ def module_of(command: str) -> ModuleType:
 
 def part_of(command: str, module: ModuleType, part: str) -> Callable[[Any], Any]:
     """A command's `configure` or `run`."""
-    found: Callable[[Any], Any] = getattr(
-        module, f"{part}_{command}" if command in MODULES else part
-    )
+    name = f"{part}_{command}"
+    found: Callable[[Any], Any] = getattr(module, name if hasattr(module, name) else part)
     return found
 
 
@@ -146,7 +193,7 @@ def _told(command: str, words: list[str], debug: bool) -> int:
 
 
 def _arguments(command: str, module: ModuleType, words: list[str]) -> Any:
-    if command in MODULES or not hasattr(module, "parse"):
+    if not hasattr(module, "parse"):
         return parser_of(command).parse_args(words)
     return module.parse(words) or parser_of(command).parse_args(["--help"])
 

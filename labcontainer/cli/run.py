@@ -1,5 +1,8 @@
 """`labcontainer run [FLAG …] IMAGE [COMMAND …]`: one container in the foreground, no daemon.
 
+A container that must be remembered (in the background, with a restart policy, a named volume, a
+network of its own) is the daemon's: see create.
+
 The flags are Docker's, and so is how they are written: `-it`, `-e A=1`, `-eA=1`, `--memory=64m`,
 `--rm=false`. All after the image's name belongs to the program, also `--` and what looks like a
 flag; argparse would swallow it, so the words are cut here, by the same table that makes `--help`.
@@ -7,14 +10,18 @@ flag; argparse would swallow it, so the words are cut here, by the same table th
 
 from __future__ import annotations
 
+import os
+
 from labcontainer import errors
 from labcontainer.engine import request, words
 from labcontainer.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import ArgumentParser
     from typing import Any
+
+    Remembered = tuple[dict[str, Any], list[str]]  # flags, [image, command …]
 
 # Docker's exit status when it is the engine, not the program, that fails.
 FAILURE = 125
@@ -66,6 +73,7 @@ FLAGS = (
     Flag("pids-limit", "text", "N", "most processes at once; -1 is without limit"),
     Flag("privileged", "switch", "", "all capabilities and devices, nothing masked, no seccomp"),
     Flag("publish", "list", "PORTS", "[[IP:]HOST:]CONTAINER[/tcp|/udp]", "p"),
+    Flag("pull", "text", "WHEN", "get the image: always, missing (default) or never"),
     Flag("read-only", "switch", "", "the root file system can't be written"),
     Flag("rm", "switch", "", "taken for Docker's sake: nothing is ever kept"),
     Flag("security-opt", "list", "OPT", "seccomp=FILE|unconfined, no-new-privileges, "
@@ -83,28 +91,44 @@ FLAGS = (
     Flag("volume", "list", "SRC:DST[:ro]", "a directory of the host; DST alone: a fresh one", "v"),
     Flag("workdir", "text", "DIR", "where the program starts", "w"),
 )  # fmt: skip
-_BY_NAME = {f"--{flag.long}": flag for flag in FLAGS}
-_BY_NAME["--net"] = _BY_NAME["--network"]
-_BY_NAME |= {f"-{flag.short}": flag for flag in FLAGS if flag.short}
+NETWORKS = ("bridge", "none", "host", "slirp4netns", "pasta")
+
+
+def by_name(flags: tuple[Flag, ...]) -> dict[str, Flag]:
+    """The flags by the words that ask for them."""
+    found = {f"--{flag.long}": flag for flag in flags}
+    found |= {f"-{flag.short}": flag for flag in flags if flag.short}
+    return found | ({"--net": found["--network"]} if "--network" in found else {})
+
+
+_BY_NAME = by_name(FLAGS)
+# Flags of `create` that a container alone knows what to do with.
+_ALONE = frozenset(("sig-proxy",))
 _TRUTH = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
 
 
 def configure(parser: ArgumentParser) -> None:
     """Add the words of `labcontainer run`, for `--help` and for the test of the documentation."""
     parser.usage = "labcontainer run [FLAG …] IMAGE [COMMAND …]"
-    for flag in FLAGS:
+    describe(parser, FLAGS)
+
+
+def describe(parser: ArgumentParser, flags: tuple[Flag, ...]) -> None:
+    """Add flags, the image and the command to a parser that only prints its help."""
+    for flag in flags:
         names = [f"--{flag.long}"] + ([f"-{flag.short}"] if flag.short else [])
         if flag.kind == "switch":
             parser.add_argument(*names, action="store_true", help=flag.help)
         else:
             parser.add_argument(*names, metavar=flag.meta, help=flag.help)
-    parser.add_argument("image", help="busybox, host, a name of `labcontainer image ls`, or a "
-                        "directory that holds a root file system")  # fmt: skip
+    parser.add_argument("image", help="the name or id of an image, or a directory (./rootfs) "
+                        "that holds a root file system")  # fmt: skip
     parser.add_argument("command", nargs="*", help="the program and its arguments")
 
 
-def parse(given_words: list[str]) -> request.Request | None:
-    """The request that the words of a command line make; None when they ask for help.
+def parse(given_words: list[str]) -> request.Request | Remembered | None:
+    """What the words of a command line ask for: a container alone, or one that the daemon is to
+    remember; None when they ask for help.
 
     Raises:
         UsageError: an unknown flag, a missing or bad value, no image.
@@ -114,7 +138,34 @@ def parse(given_words: list[str]) -> request.Request | None:
         return None
     if not rest:
         raise errors.UsageError("run needs the name of an image; see labcontainer run --help")
+    if needs_daemon(given):
+        return given, rest
     return to_request(given, rest[0], tuple(rest[1:]))
+
+
+def needs_daemon(given: dict[str, Any]) -> bool:
+    """Whether a container asked for like this must be remembered by a daemon."""
+    alone = {flag.long for flag in FLAGS} | _ALONE
+    if not alone >= set(given) or given.get("rm") is False or "LABCONTAINER_HOST" in os.environ:
+        return True
+    if given.get("network", "bridge") not in NETWORKS:
+        return True
+    others = (given.get(name, "").partition(":")[0] for name in ("pid", "ipc"))
+    return "container" in others or any(map(_is_named, _sources(given)))
+
+
+def _sources(given: dict[str, Any]) -> list[str]:
+    """The sources of all volumes: paths, names, and "" for fresh ones."""
+    found = [word.split(":")[0] for word in given.get("volume", ()) if ":" in word]
+    for word in given.get("mount", ()):
+        keys = dict(part.partition("=")[::2] for part in word.split(","))
+        if keys.get("type", "volume") == "volume":
+            found.append(keys.get("source") or keys.get("src") or "")
+    return found
+
+
+def _is_named(source: str) -> bool:
+    return bool(source) and "/" not in source and source not in (".", "..")
 
 
 def cut(given_words: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -141,7 +192,7 @@ def _short(given: dict[str, Any], word: str, rest: list[str]) -> None:
     letters = word[1:]
     while letters:
         name, letters = f"-{letters[0]}", letters[1:]
-        flag = _BY_NAME.get(name)
+        flag = _flag(name)
         if flag is not None and flag.kind != "switch":
             _take(given, name, letters.removeprefix("=") if letters else None, rest)
             return
@@ -151,11 +202,18 @@ def _short(given: dict[str, Any], word: str, rest: list[str]) -> None:
         _take(given, name, None, rest)
 
 
+def _flag(name: str) -> Flag | None:
+    """A flag of ours, or one for which the daemon is needed: those are looked up last."""
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    from labcontainer.cli import create
+
+    return create.BY_NAME.get(name)
+
+
 def _take(given: dict[str, Any], name: str, value: str | None, rest: list[str]) -> None:
-    flag = _BY_NAME.get(name)
+    flag = _flag(name)
     if flag is None:
-        if name in ("-d", "--detach"):
-            raise errors.UsageError("a container in the background (--detach) needs the daemon")
         raise errors.UsageError(f"unknown flag {name}; see labcontainer run --help")
     if flag.kind == "switch":
         truth = _TRUTH.get((value or "true").lower())
@@ -189,6 +247,7 @@ def to_request(given: dict[str, Any], image: str, command: tuple[str, ...]) -> r
     tmpfs += [one for one in mounts if isinstance(one, request.Tmpfs)]
     return request.Request(
         image=image,
+        pull=_mode(given, "pull", ("always", "missing", "never")) or "missing",
         command=command,
         entrypoint=given.get("entrypoint"),
         name=words.name(given.get("name", "")),
@@ -216,7 +275,7 @@ def to_request(given: dict[str, Any], image: str, command: tuple[str, ...]) -> r
         ulimits=tuple(words.ulimit(word) for word in given.get("ulimit", ())),
         sysctls=tuple(words.sysctl(word) for word in given.get("sysctl", ())),
         devices=tuple(words.device(word) for word in given.get("device", ())),
-        network=_mode(given, "network", ("bridge", "none", "host", "slirp4netns", "pasta")),
+        network=_mode(given, "network", NETWORKS),
         userns=_mode(given, "userns", ("host", "private", "keep-id")),
         pid=_mode(given, "pid", ("private", "host")),
         ipc=_mode(given, "ipc", ("private", "none", "host")),
@@ -249,9 +308,12 @@ def limits(given: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def run(args: request.Request | Namespace) -> int:
+def run(args: request.Request | Remembered) -> int:
     """Run the container; its program's exit status."""
+    if not isinstance(args, request.Request):
+        from labcontainer.cli import create
+
+        return create.run_remembered(*args)
     from labcontainer.engine import single
 
-    assert isinstance(args, request.Request)
     return single.run(args)

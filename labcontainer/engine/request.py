@@ -87,3 +87,4 @@ class Request(Record):
     uts: str = ""
     cgroupns: str = ""
     using: str = ""
+    pull: str = "missing"

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import contextmanager
 
 from labcontainer import errors, overlay, users
 from labcontainer.engine import request
 from labcontainer.kernel import confined, syscalls
 from labcontainer.kernel.flags import AT, MNT, MOUNT_ATTR, MOVE_MOUNT, OPEN_TREE, PR
+from labcontainer.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
 
+    from labcontainer.image.reference import Reference
+    from labcontainer.image.store import Image, Store
     from labcontainer.users import IdMap
 
     Maps = tuple[tuple[IdMap, ...], tuple[IdMap, ...]]
@@ -26,29 +31,81 @@ if TYPE_CHECKING:
 _NOT_FILES = {0x9FA0: "proc", 0x62656572: "sysfs", 0x27E0EB: "cgroup", 0x63677270: "cgroup2"}
 
 
-def find(image: str, tell: Callable[[str], None]) -> str:
-    """The root file system that an image's name means; a built-in one is made when first used.
+class Root(Record):
+    """What a container's root is made of: directories to lay over one another, the top one first.
+
+    `identity` is the image's id, or the directory's path; `config` is what the image says.
+    """
+
+    lowers: tuple[str, ...]
+    identity: str
+    config: Mapping[str, Any] = {}
+    is_image: bool = False
+
+
+@contextmanager
+def found(image: str, when: str, tell: Callable[[str], None]) -> Iterator[Root]:
+    """The root that a word means, ready to be used inside the block.
+
+    A directory is taken as it is. An image's layers are unpacked if they are not yet; one that is
+    missing is made of the host's own files (`busybox`, `host`) or pulled. Nobody can delete its
+    layers while the block lasts.
+
+    Args:
+        image: a path, or the name or id of an image.
+        when: `--pull`: always, missing or never.
 
     Raises:
         NotFoundError: there is none.
     """
     from labcontainer.image import roots
 
-    root = roots.find(image)
-    if root is not None:
-        return root
-    if image not in roots.BUILT_IN:
-        made = f"labcontainer image from-host {image} --with BIN … makes one"
-        raise errors.NotFoundError(f"root file system {image} does not exist; {made}")
-    from labcontainer.image import hostbase
+    if roots.is_path(image):
+        path = roots.find(image)
+        check(path)
+        yield Root((path,), path)
+        return
+    from labcontainer.image.snapshots import Snapshots
+    from labcontainer.image.store import Store
 
-    path = roots.path_of(image)
-    tell(f"making the root file system {image} from this machine's own files, once")
-    try:
-        hostbase.build(hostbase.recipe(image), path)
-    except errors.ExistsError:
-        pass  # another start was quicker
-    return path
+    store = Store()
+    with store.lease():
+        made = _image(store, image, when, tell)
+        lowers = Snapshots(store).unpack(made)
+        if not lowers:
+            raise errors.LabError(f"image {image} has no layers: there is nothing to run in it")
+        yield Root(lowers, made.id, made.config.config, True)
+
+
+def _image(store: Store, image: str, when: str, tell: Callable[[str], None]) -> Image:
+    """The image itself; see `found` for where it comes from."""
+    from labcontainer.image import hostimage, reference
+
+    if when != "always":
+        try:
+            return store.image(image)
+        except errors.NotFoundError:
+            name = reference.parse(image)
+            if when == "never":
+                raise
+    else:
+        name = reference.parse(image)
+    if hostimage.is_built_in(name):
+        tell(f"making the image {name} of this machine's own files, once")
+        from labcontainer.image import hostbase
+
+        return hostimage.make(store, hostbase.recipe(name.familiar_name), name.canonical)[0]
+    return _pulled(store, name)
+
+
+def _pulled(store: Store, name: Reference) -> Image:
+    import sys
+
+    from labcontainer.image import progress, pull
+
+    print(f"Unable to find image '{name}' locally", file=sys.stderr)
+    with progress.shown_on(sys.stderr) as tell:
+        return pull.pull(store, name, tell=tell).image
 
 
 def check(root: str) -> None:
@@ -71,49 +128,66 @@ def check(root: str) -> None:
 
 
 def make(
-    image: str, path: str, *, in_user_namespace: bool, maps: Maps, tell: Callable[[str], None]
+    root: Root, path: str, *, in_user_namespace: bool, maps: Maps, tell: Callable[[str], None]
 ) -> str:
     """Make the container's root directory in its own directory `path`; where it is.
 
     To be called in the mount namespace that is to see it.
     """
-    os.symlink(image, f"{path}/lower")
+    os.symlink(root.identity, f"{path}/lower")
     for name in ("upper", "work", "root"):
         os.mkdir(f"{path}/{name}", 0o755)
-    mode = os.stat(image)
+    mode = os.stat(root.lowers[0])
     os.chmod(f"{path}/upper", mode.st_mode & 0o7777)
-    lower = image
+    lowers = root.lowers
     if maps[0]:
-        lower = _show_owners_by(maps, image, path)
+        lowers = tuple(_show_owners_by(maps, one, path, place) for place, one in enumerate(lowers))
         owners = [users.to_host(one, 0) for one in maps]
         os.chown(f"{path}/upper", owners[0] or 0, owners[1] or 0)
-    spec = overlay.Overlay((lower,), f"{path}/upper", f"{path}/work", user_xattr=in_user_namespace)
+    spec = overlay.Overlay(lowers, f"{path}/upper", f"{path}/work", user_xattr=in_user_namespace)
     try:
         overlay.mount(spec, f"{path}/root")
     except (OSError, errors.UnsupportedError) as error:
         if maps[0]:
             raise
         tell(f"no overlay here ({error}): the image is copied")
-        copy(f"{image}/.", f"{path}/root")
+        _copy_all(root, f"{path}/root")
     return f"{path}/root"
+
+
+def _copy_all(root: Root, target: str) -> None:
+    """The image's files without an overlay: a copy of them all."""
+    if not root.is_image:
+        copy(f"{root.lowers[0]}/.", target)
+        return
+    from labcontainer.image.snapshots import Snapshots
+    from labcontainer.image.store import Store
+
+    store = Store()
+    Snapshots(store).flatten(store.image(root.identity), target)
 
 
 def unmake(path: str) -> None:
     """Take the mounts of `make` away, where this process can see them."""
-    for name in ("root", "mapped"):
+    try:
+        mapped = [name for name in os.listdir(path) if name.startswith("mapped")]
+    except FileNotFoundError:
+        return
+    for name in ("root", *mapped):
         try:
             syscalls.umount2(f"{path}/{name}", MNT.DETACH | MNT.NOFOLLOW)
         except OSError:
             pass  # never mounted, or gone with the mount namespace
 
 
-def _show_owners_by(maps: Maps, image: str, path: str) -> str:
+def _show_owners_by(maps: Maps, image: str, path: str, place: int) -> str:
     """The image again, its owners shown as `maps` has them: an id-mapped mount, Linux 5.12.
 
     Raises:
         UnsupportedError: the kernel or the file system can't.
     """
-    os.mkdir(f"{path}/mapped")
+    target = f"{path}/mapped{place}"
+    os.mkdir(target)
     namespace = users.open_mapped_namespace(*maps)
     tree = -1
     try:
@@ -121,7 +195,7 @@ def _show_owners_by(maps: Maps, image: str, path: str) -> str:
         syscalls.mount_setattr(
             tree, "", AT.EMPTY_PATH, attr_set=MOUNT_ATTR.IDMAP, userns_fd=namespace
         )
-        syscalls.move_mount(tree, "", AT.FDCWD, f"{path}/mapped", MOVE_MOUNT.F_EMPTY_PATH)
+        syscalls.move_mount(tree, "", AT.FDCWD, target, MOVE_MOUNT.F_EMPTY_PATH)
     except OSError as error:
         fix = "run without --userns, or on Linux 5.19 with ext4, XFS or btrfs"
         raise errors.UnsupportedError("an id-mapped root", str(error), fix) from error
@@ -129,7 +203,7 @@ def _show_owners_by(maps: Maps, image: str, path: str) -> str:
         os.close(namespace)
         if tree >= 0:
             os.close(tree)
-    return f"{path}/mapped"
+    return target
 
 
 def copy(source: str, target: str) -> None:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 
 from labcontainer import errors, users
-from labcontainer.engine import leftovers, ociconfig, request, rootdir, streams
+from labcontainer.engine import defaults, leftovers, ociconfig, request, rootdir, streams
+from labcontainer.image import inside
 from labcontainer.kernel import syscalls
 from labcontainer.kernel.flags import CLONE, MS
 from labcontainer.record import Record
@@ -62,8 +63,14 @@ def run(asked: request.Request) -> int:
     """
     if asked.tty and asked.interactive and not os.isatty(0):
         raise errors.UsageError("the input device is not a TTY: leave out -t or -i")
-    root = rootdir.find(asked.image, tell)
-    rootdir.check(root)
+    with rootdir.found(asked.image, asked.pull, tell) as root:
+        return _run_in(asked, root)
+
+
+def _run_in(asked: request.Request, root: rootdir.Root) -> int:
+    """The run itself, with the image's own words where the user said nothing."""
+    config = root.config if root.is_image else {"Cmd": DEFAULT_COMMAND}
+    asked = defaults.fill_in(asked, config)
     rootdir.sources(asked)
     if asked.using:
         from labcontainer.runtime import using
@@ -93,53 +100,17 @@ def enter() -> Here:
         here = Here(False, uid)
     else:
         maps = users.rootless_maps(uid, gid)
-        _enter_user_namespace(maps)
+        inside.enter_user_namespace(maps, CLONE.NEWNS)
         here = Here(True, uid, maps)
     # Mounts of the host still come in; ours never go out.
     syscalls.mount(None, "/", None, MS.SLAVE | MS.REC)
     return here
 
 
-def _enter_user_namespace(maps: Maps) -> None:
-    """New user and mount namespaces, whose maps a child that stays outside writes."""
-    mine, theirs = os.pipe2(os.O_CLOEXEC)
-    answer, answer_there = os.pipe2(os.O_CLOEXEC)
-    child = os.fork()
-    if child == 0:
-        os.close(theirs)
-        _write_maps(os.getppid(), maps, mine, answer_there)
-    os.close(mine)
-    os.close(answer_there)
-    try:
-        from labcontainer import namespaces
-
-        namespaces.unshare(("user", "mnt"))
-        os.write(theirs, b"x")
-        problem = os.read(answer, 4096).decode()
-    finally:
-        os.close(theirs)
-        os.close(answer)
-        os.waitpid(child, 0)
-    if problem != "ok":
-        raise errors.UnsupportedError("a container without root", problem or "no answer")
-
-
-def _write_maps(pid: int, maps: Maps, wait: int, answer: int) -> None:
-    """In the child, outside: write the maps when told, and say how it went."""
-    try:
-        if os.read(wait, 1):
-            users.write_maps(pid, *maps)
-            os.write(answer, b"ok")
-    except (errors.LabError, OSError) as error:
-        os.write(answer, str(error).encode()[:4096])
-    finally:
-        os._exit(0)
-
-
 # --- one run ----------------------------------------------------------------------------------
 
 
-def _run(asked: request.Request, here: Here, image: str, path: str, identity: str) -> int:
+def _run(asked: request.Request, here: Here, image: rootdir.Root, path: str, identity: str) -> int:
     from labcontainer.engine import connect, contained
 
     network = connect.choose(asked, here.rootless, tell)
@@ -183,7 +154,7 @@ def _place(asked: request.Request, here: Here, root: str, path: str) -> ociconfi
     return ociconfig.Place(
         root=root,
         user=user.replace(gids=(*user.gids, *extra)),
-        args=command(asked),
+        args=(asked.entrypoint or "", *asked.command),
         hostname="",
         rootless=here.rootless,
         all_ids=here.all_ids,
@@ -197,13 +168,6 @@ def _place(asked: request.Request, here: Here, root: str, path: str) -> ociconfi
 def cgroups_path(here: Here, identity: str) -> str:
     """Where the container's cgroup is made: below one group of ours."""
     return "" if here.rootless else f"/labcontainer/{identity}"
-
-
-def command(asked: request.Request) -> tuple[str, ...]:
-    """The program and its arguments: --entrypoint, then the command, else a shell."""
-    if asked.entrypoint:
-        return (asked.entrypoint, *asked.command)
-    return asked.command or DEFAULT_COMMAND
 
 
 def find_init() -> str:

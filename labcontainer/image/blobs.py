@@ -104,14 +104,17 @@ class Blobs:
                 writer.commit()
         return digest
 
-    def writer(self, digest: str = "", size: int = -1, *, resume: str = "") -> Writer:
+    def writer(
+        self, digest: str = "", size: int = -1, *, resume: str = "", hash_late: bool = False
+    ) -> Writer:
         """Something to write a blob with; `digest` and `size` (bytes), where known, are checked.
 
         With `resume` what is not committed is kept under that name, and the next writer of the
-        name goes on where this one ended.
+        name goes on where this one ended. With `hash_late` all is read and hashed by `commit`, so
+        that many who each write a little need not each read all that is there.
         """
         os.makedirs(f"{self._top}/ingest", mode=0o700, exist_ok=True)
-        return Writer(self, f"{self._top}/ingest", digest, size, resume)
+        return Writer(self, f"{self._top}/ingest", digest, size, resume, hash_late)
 
     def partial(self, resume: str) -> int:
         """How many bytes are kept under a name."""
@@ -168,7 +171,9 @@ class Blobs:
 class Writer:
     """One blob on its way in. Without `commit` its block leaves nothing (or what is kept)."""
 
-    def __init__(self, blobs: Blobs, folder: str, digest: str, size: int, resume: str) -> None:
+    def __init__(
+        self, blobs: Blobs, folder: str, digest: str, size: int, resume: str, hash_late: bool
+    ) -> None:
         self._blobs = blobs
         self._digest = documents.check_digest(digest) if digest else ""
         self._size = size
@@ -180,7 +185,8 @@ class Writer:
             self._lock()
             self.algorithm = self._digest.partition(":")[0] or "sha256"
             self._hash: Hash = hashlib.new(self.algorithm)
-            self.written = self._rehash()
+            self._late = hash_late
+            self.written = os.lseek(self._fd, 0, os.SEEK_END) if hash_late else self._rehash()
         except BaseException:
             os.close(self._fd)
             raise
@@ -211,12 +217,20 @@ class Writer:
         """
         if self._size >= 0 and self.written + len(data) > self._size:
             raise errors.SpecError(self._digest or "blob", f"it is longer than {self._size} bytes")
-        self._hash.update(data)
+        if not self._late:
+            self._hash.update(data)
         view = memoryview(data)
         while view:
             view = view[os.write(self._fd, view) :]
         self.written += len(data)
         return len(data)
+
+    def begin_again(self) -> None:
+        """Forget what was written."""
+        os.ftruncate(self._fd, 0)
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        self._hash = hashlib.new(self.algorithm)
+        self.written = 0
 
     def commit(self, digest: str = "") -> tuple[str, int]:
         """Make it a blob; (digest, size). Writing the same content twice is no harm.
@@ -225,8 +239,9 @@ class Writer:
             SpecError: it is not what was announced; nothing is kept of it.
         """
         wanted = documents.check_digest(digest) if digest else self._digest
-        if wanted and wanted.partition(":")[0] != self.algorithm:
-            self._begin_again(wanted.partition(":")[0])
+        algorithm = wanted.partition(":")[0] or self.algorithm
+        if self._late or algorithm != self.algorithm:
+            self._hash_again(algorithm)
         found = f"{self.algorithm}:{self._hash.hexdigest()}"
         if wanted not in ("", found):
             self._drop()
@@ -241,7 +256,7 @@ class Writer:
         self._close()
         return found, self.written
 
-    def _begin_again(self, algorithm: str) -> None:
+    def _hash_again(self, algorithm: str) -> None:
         self.algorithm, self._hash = algorithm, hashlib.new(algorithm)
         os.lseek(self._fd, 0, os.SEEK_SET)
         self._rehash()

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from labcontainer.image import layers, tarformat
+from labcontainer.image import deleting, layers, tarformat, tarheader
 from labcontainer.image.tarformat import (
     BLOCK_DEVICE,
     CHAR,
@@ -68,7 +68,7 @@ class Writer:
         """A member, with the content of an open file."""
         if self._newest is not None:
             entry.mtime_ns = min(entry.mtime_ns, self._newest * 10**9)
-        self._put(tarformat.header(entry))
+        self._put(tarheader.header(entry))
         self.entries += 1
         if entry.kind != FILE:
             return
@@ -85,13 +85,13 @@ class Writer:
     def bytes_file(self, entry: Entry, data: bytes) -> None:
         """A member whose content is at hand."""
         entry.size = len(data)
-        self._put(tarformat.header(entry) + data + bytes(-len(data) % tarformat.BLOCK))
+        self._put(tarheader.header(entry) + data + bytes(-len(data) % tarformat.BLOCK))
         self.entries += 1
         self.size += len(data)
 
     def finish(self) -> Packed:
         """The archive's end."""
-        self._put(tarformat.END)
+        self._put(tarheader.END)
         return Packed(f"sha256:{self._hash.hexdigest()}", self.size, self.entries)
 
 
@@ -112,7 +112,7 @@ class _Walk:
                 continue
             self.member(fd, name, inner, found)
             if stat.S_ISDIR(found.st_mode):
-                below = layers.open_directory(fd, name)
+                below = deleting.open_directory(fd, name)
                 try:
                     self.tree(below, inner, keep=keep)
                 finally:
@@ -231,7 +231,7 @@ class _Upper:
                 continue
             self._walk.member(fd, name, inner, found)
             if stat.S_ISDIR(found.st_mode):
-                below = layers.open_directory(fd, name)
+                below = deleting.open_directory(fd, name)
                 try:
                     self.directory(below, inner)
                 finally:
@@ -292,7 +292,7 @@ class _Changes:
     ) -> None:
         if not same(old, new, name, known, found):
             self._walk.member(new, name, path, found)
-        above, below = layers.open_directory(old, name), layers.open_directory(new, name)
+        above, below = deleting.open_directory(old, name), deleting.open_directory(new, name)
         try:
             self.directory(above, below, path)
         finally:
@@ -302,7 +302,7 @@ class _Changes:
     def _all(self, new: int, name: str, path: str, found: os.stat_result) -> None:
         self._walk.member(new, name, path, found)
         if stat.S_ISDIR(found.st_mode):
-            fd = layers.open_directory(new, name)
+            fd = deleting.open_directory(new, name)
             try:
                 self._walk.tree(fd, path, keep=lambda _path, _found: True)
             finally:

@@ -16,7 +16,7 @@ import os
 import stat
 
 from labcontainer import errors
-from labcontainer.image import tarformat
+from labcontainer.image import deleting, tarformat
 from labcontainer.image.tarformat import BLOCK_DEVICE, CHAR, DIRECTORY, FIFO, FILE, LINK, SYMLINK
 from labcontainer.kernel import confined
 from labcontainer.record import Record
@@ -220,7 +220,7 @@ class _Apply:
         if found is not None and not stat.S_ISDIR(found.st_mode):
             self._remove(parent, name, path)
             os.mkdir(name, 0o700, dir_fd=parent)
-        fd = open_directory(parent, name)
+        fd = deleting.open_directory(parent, name)
         try:
             self._describe(fd, entry)
             if hides:  # what is below stays hidden behind the new directory
@@ -369,7 +369,7 @@ class _Apply:
                 self._remove(fd, name, path)
 
     def _set_opaque(self, parent: int, name: str) -> None:
-        fd = open_directory(parent, name)
+        fd = deleting.open_directory(parent, name)
         try:
             os.setxattr(fd, self._opaque, b"y")
         finally:
@@ -377,7 +377,7 @@ class _Apply:
 
     def _remove(self, parent: int, name: str, path: str) -> None:
         """Delete whatever has the name; nothing is no error."""
-        if remove(parent, name):
+        if deleting.remove(parent, name):
             self._forget_below(path)
 
 
@@ -393,51 +393,6 @@ def inside(name: str) -> str:
     if ".." in parts:
         raise errors.LabError(f"the archive has {name[:200]!r}: '..' in a name is refused")
     return "/".join(parts)
-
-
-def remove(parent: int, name: str) -> bool:
-    """Delete a file or a whole tree by the descriptor of its directory; nothing is no error.
-
-    Whether it was a directory.
-    """
-    if _unlink(parent, name):
-        return False
-    stack = [(open_directory(parent, name), name)]
-    try:
-        while stack:
-            fd, own = stack[-1]
-            deeper = next((inner for inner in os.listdir(fd) if not _unlink(fd, inner)), None)
-            if deeper is not None:
-                stack.append((open_directory(fd, deeper), deeper))
-                continue
-            os.close(fd)
-            stack.pop()
-            os.rmdir(own, dir_fd=stack[-1][0] if stack else parent)
-    finally:
-        for fd, _ in stack:
-            os.close(fd)
-    return True
-
-
-def open_directory(parent: int, name: str) -> int:
-    """A directory that can be listed, by the descriptor of its parent; no link is followed."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(name, flags, dir_fd=parent)
-
-
-def _unlink(parent: int, name: str) -> bool:
-    """Whether the name is gone now; a directory's is not."""
-    try:
-        os.unlink(name, dir_fd=parent)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        if error.errno not in (errno.EISDIR, errno.EPERM):
-            raise
-        if not stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
-            raise
-        return False
-    return True
 
 
 def _readable(fd: int) -> str:

@@ -15,7 +15,7 @@ import os
 import secrets
 
 from labcontainer import errors
-from labcontainer.image import compression, inside, layers
+from labcontainer.image import compression, deleting, inside, layers
 from labcontainer.kernel import locks
 from labcontainer.record import Record
 
@@ -91,7 +91,7 @@ class Snapshots:
                 left of it.
         """
         pairs = list(zip(image.config.diff_ids, image.manifest.layers, strict=True))
-        missing = {diff_id: layer for diff_id, layer in pairs if not self._touch(diff_id)}
+        missing = {diff_id: layer for diff_id, layer in pairs if not self.is_unpacked(diff_id)}
         if len(missing) > 1:
             self._side_by_side(missing, told)
         else:
@@ -113,7 +113,7 @@ class Snapshots:
             for layer in pool.map(one, missing.items()):
                 told(layer)
 
-    def _touch(self, diff_id: str) -> bool:
+    def is_unpacked(self, diff_id: str) -> bool:
         """Whether it is unpacked; one that is needed now is not collected as old."""
         if self.about(diff_id) is None:
             return False
@@ -125,7 +125,7 @@ class Snapshots:
 
     def unpack_layer(self, digest: str, diff_id: str) -> None:
         """Unpack a stored layer, unless it is."""
-        if self._touch(diff_id):
+        if self.is_unpacked(diff_id):
             return
         if inside.is_root():
             self.unpack_blob(digest, diff_id)
@@ -134,8 +134,11 @@ class Snapshots:
             inside.call("unpack", self._store.path, digest, diff_id)
 
     def unpack_blob(self, digest: str, diff_id: str) -> None:
-        """Unpack a stored layer as the user that this process is."""
-        with self._store.blobs.open(digest) as file:
+        """Unpack a stored layer as the user that this process is.
+
+        The blob's own digest is not looked at once more: what comes out must have the right one.
+        """
+        with open(self._store.blobs.path(digest), "rb", buffering=0) as file:
             self.unpack_stream(file, diff_id)
 
     def unpack_stream(self, stream: compression.Readable, diff_id: str = "") -> About:
@@ -179,8 +182,6 @@ class Snapshots:
             )  # fmt: skip
         finally:
             os.close(fd)
-        while reader.read():
-            pass  # a blob's own digest is known at its very end only
         return About(applied.diff_id, applied.size, applied.entries)
 
     def _put(self, folder: str, diff_id: str) -> None:
@@ -260,6 +261,6 @@ def remove_tree(path: str) -> None:
     folder, _, name = path.rpartition("/")
     fd = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        layers.remove(fd, name)
+        deleting.remove(fd, name)
     finally:
         os.close(fd)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -29,9 +28,12 @@ from labcontainer.image.reference import Reference
 from labcontainer.kernel import files, locks
 from labcontainer.record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from labcontainer.image.collecting import Collected
+
 LAYOUT = b'{"imageLayoutVersion": "1.0.0"}'
 NAME = "org.opencontainers.image.ref.name"
-UNFINISHED = 24 * 3600  # seconds that a broken download can be resumed
 Removed = tuple[str, str]  # ("untagged", name) or ("deleted", digest)
 
 
@@ -267,10 +269,21 @@ class Store:
         data = config.encode()
         kind = documents.DOCKER_CONFIG if docker else documents.OCI_CONFIG
         whole = Descriptor(kind, self.blobs.write(data), len(data))
+        return self.add_manifest(whole, layers, names, docker=docker)
+
+    def add_manifest(
+        self,
+        config: Descriptor,
+        layers: Iterable[Descriptor],
+        names: Iterable[Reference | str] = (),
+        *,
+        docker: bool = False,
+    ) -> Image:
+        """The same for a configuration that is stored already, and keeps its digest."""
         kind = documents.DOCKER_MANIFEST if docker else documents.OCI_MANIFEST
-        manifest = Manifest(kind, whole, tuple(layers))
-        data = manifest.encode()
+        data = Manifest(kind, config, tuple(layers)).encode()
         descriptor = Descriptor(kind, self.blobs.write(data), len(data))
+        self.open(descriptor)  # all parts are there and fit
         self.keep(descriptor)
         for name in names:
             self.tag(name, descriptor)
@@ -383,71 +396,10 @@ class Store:
 
     def collect(self) -> Collected:
         """Delete what no image needs and no lease protects."""
-        from labcontainer.image import snapshots
+        from labcontainer.image import collecting
 
         with self._lock():
-            since = self._protected_since()
-            blobs, diff_ids = self._reached()
-            freed = 0
-            gone: list[str] = []
-            for digest in self.blobs.all():
-                if digest not in blobs and self.blobs.age(digest) < since:
-                    freed += self.blobs.delete(digest)
-                    gone.append(digest)
-            layers = snapshots.Snapshots(self).sweep(diff_ids, since)
-            self.blobs.sweep_ingest(time.time() - UNFINISHED)
-        return Collected(tuple(gone), tuple(layers), freed)
-
-    def _protected_since(self) -> int:
-        """The oldest living lease's time; without any, now. Dead leases are taken away."""
-        oldest = time.time_ns() + 10**9
-        try:
-            names = os.listdir(f"{self.path}/leases")
-        except FileNotFoundError:
-            return oldest
-        for name in names:
-            path = f"{self.path}/leases/{name}"
-            try:
-                if locks.is_held(path):
-                    oldest = min(oldest, os.stat(path).st_mtime_ns)
-                else:
-                    os.unlink(path)
-            except FileNotFoundError:
-                continue
-        return oldest
-
-    def _reached(self) -> tuple[set[str], set[str]]:
-        """The digests of all blobs, and of all unpacked layers, that images need."""
-        blobs: set[str] = set()
-        diff_ids: set[str] = set()
-        todo = list(self.entries())
-        while todo:
-            one = todo.pop()
-            if one.digest in blobs or not self.blobs.has(one.digest):
-                continue
-            blobs.add(one.digest)
-            try:
-                found = documents.parse_manifest(self.blobs.read(one.digest), one.media_type)
-            except errors.LabError:
-                continue  # torn: it stays to be looked at
-            if isinstance(found, Index):
-                todo += found.manifests
-                continue
-            blobs |= {found.config.digest, *(layer.digest for layer in found.layers)}
-            try:
-                data = self.blobs.read(found.config.digest)
-                diff_ids |= set(documents.parse_config(data).diff_ids)
-            except errors.LabError:
-                continue
-        return blobs, diff_ids
-
-
-class Collected(Record):
-    """What `collect` deleted: digests of blobs, diff ids of unpacked layers, bytes of the blobs."""
-
-    blobs: tuple[str, ...]
-    layers: tuple[str, ...]
-    freed: int
+            return collecting.collect(self)
 
 
 def no_such_image(name: str) -> errors.NotFoundError:

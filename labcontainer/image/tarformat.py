@@ -3,9 +3,8 @@
     header │ content, filled up to 512 │ header │ … │ two blocks of zeros
 
 Read are ustar, PAX (long names, large numbers, extended attributes, sparse files 0.0, 0.1, 1.0) and
-GNU's own (long names, base 256, old sparse files). Written are ustar and PAX, so that the same
-files always make the same bytes. Source: pax(1), "ustar Interchange Format"; GNU tar, "Basic Tar
-Format".
+GNU's own (long names, base 256, old sparse files). What is written is in tarheader. Source: pax(1),
+"ustar Interchange Format"; GNU tar, "Basic Tar Format".
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from labcontainer import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Protocol
 
     class Readable(Protocol):
@@ -38,8 +37,6 @@ _KINDS = {
     0x30: FILE, 0: FILE, 0x37: FILE, 0x31: LINK, 0x32: SYMLINK, 0x33: CHAR, 0x34: BLOCK_DEVICE,
     0x35: DIRECTORY, 0x36: FIFO, 0x53: FILE,
 }  # fmt: skip
-_LETTERS = {FILE: b"0", LINK: b"1", SYMLINK: b"2", CHAR: b"3", BLOCK_DEVICE: b"4", DIRECTORY: b"5",
-            FIFO: b"6"}  # fmt: skip
 
 
 class TarError(errors.LabError):
@@ -77,6 +74,7 @@ class Source:
         self._place = 0
         self._hash = hashlib.sha256()
         self.count = 0
+        self.tee: Callable[[bytes], object] | None = None  # gets all bytes as they come
 
     @property
     def digest(self) -> str:
@@ -87,6 +85,8 @@ class Source:
         data = self._file.read(CHUNK)
         self._hash.update(data)
         self.count += len(data)
+        if self.tee is not None:
+            self.tee(data)
         self._buffer, self._place = memoryview(data), 0
         return bool(data)
 
@@ -408,77 +408,3 @@ def _pieces(numbers: list[int], size: int, stored: int) -> list[tuple[int, int]]
     if end > size or total != stored:
         raise TarError("the map of a sparse file does not fit its size")
     return pieces
-
-
-# --- writing --------------------------------------------------------------------------------------
-
-
-def header(entry: Entry) -> bytes:
-    """The blocks before a member's content: a PAX header where ustar has no room, then ustar's."""
-    name, target = os.fsencode(entry.name), os.fsencode(entry.target)
-    records: dict[str, bytes] = {}
-    place = _split_name(name)
-    if place is None or not name.isascii():
-        records["path"] = name
-    prefix, short = place or (b"", name[:100])
-    if len(target) > 100 or not target.isascii():
-        records["linkpath"] = target
-    for key, number, room in (
-        ("uid", entry.uid, 7),
-        ("gid", entry.gid, 7),
-        ("size", entry.size, 11),
-    ):
-        if number >= 8**room:
-            records[key] = b"%d" % number
-    seconds = entry.mtime_ns // 10**9
-    if not 0 <= seconds < 8**11:
-        records["mtime"] = b"%d" % seconds
-        seconds = 0
-    records |= {XATTR + key: value for key, value in sorted(entry.xattrs.items())}
-    before = _pax(records) if records else b""
-    return before + _ustar(entry, short, prefix, target[:100], seconds)
-
-
-def _split_name(name: bytes) -> tuple[bytes, bytes] | None:
-    """(prefix, name) of a path as ustar has them; None where it has no room."""
-    if len(name) <= 100:
-        return b"", name
-    place = name.rfind(b"/", 0, 156)
-    if place <= 0 or not 0 < len(name) - place - 1 <= 100:
-        return None
-    return name[:place], name[place + 1 :]
-
-
-def _ustar(entry: Entry, name: bytes, prefix: bytes, target: bytes, seconds: int) -> bytes:
-    uid, gid = (one if one < 8**7 else 0 for one in (entry.uid, entry.gid))
-    size = entry.size if entry.kind == FILE and entry.size < 8**11 else 0
-    block = b"".join((
-        name.ljust(100, b"\0"), b"%07o\0" % entry.mode, b"%07o\0" % uid, b"%07o\0" % gid,
-        b"%011o\0" % size, b"%011o\0" % seconds, b" " * 8, _LETTERS[entry.kind],
-        target.ljust(100, b"\0"), b"ustar\x0000", bytes(64), b"%07o\0" % entry.major,
-        b"%07o\0" % entry.minor, prefix.ljust(155, b"\0"), bytes(12),
-    ))  # fmt: skip
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
-
-
-def _pax(records: Mapping[str, bytes]) -> bytes:
-    """A PAX header of its own; its fields are always the same."""
-    data = b"".join(_record(name, value) for name, value in sorted(records.items()))
-    entry = Entry("PaxHeader", size=len(data))
-    block = _ustar(entry, b"PaxHeader", b"", b"", 0)
-    block = block[:156] + b"x" + block[157:]
-    block = block[:148] + b" " * 8 + block[156:]
-    block = block[:148] + b"%06o\0 " % sum(block) + block[156:]
-    return block + data + bytes(-len(data) % BLOCK)
-
-
-def _record(name: str, value: bytes) -> bytes:
-    """`LENGTH KEY=VALUE\\n`, where the length counts itself."""
-    rest = b" %b=%b\n" % (name.encode(errors="surrogateescape"), value)
-    length = len(rest) + len(str(len(rest)))
-    if len(str(length)) > len(str(len(rest))):
-        length += 1
-    return b"%d" % length + rest
-
-
-END = ZEROS * 2

@@ -31,6 +31,7 @@ class LabHome:
             "PYTHONPATH": os.pathsep.join(filter(None, [TOP, os.environ.get("PYTHONPATH", "")])),
         }
         self.drop: list[str] = []
+        self.started: list[subprocess.Popen[str]] = []
         if uid and os.geteuid() == 0:
             os.chown(self.home, uid, uid)
             self.drop = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--"]
@@ -60,6 +61,7 @@ class LabHome:
             self.words("run", *given), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             stdin=subprocess.DEVNULL, env=self.env, cwd=self.home, **options,
         )  # fmt: skip
+        self.started.append(program)
         assert program.stdout is not None
         line = program.stdout.readline()
         if line != "ready\n":
@@ -75,7 +77,12 @@ class LabHome:
             return []
 
     def remove(self) -> None:
-        """Take the place away."""
+        """Take the place away, and first what a failed test has left running in it."""
+        for program in self.started:
+            if program.poll() is None:
+                program.kill()
+                program.communicate()
+        eventually(lambda: self.running() == [])
         shutil.rmtree(self.home)
 
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labcontainer import errors
-from labcontainer.image import diff, layers, tarformat
+from labcontainer.image import diff, layers, tarformat, tarheader
 from labcontainer.image.tarformat import Entry
 from tests.unit import trees
 
@@ -356,7 +356,7 @@ def test_a_torn_archive_says_so(tmp_path: Path) -> None:
 
 
 def test_a_pax_header_without_end(tmp_path: Path) -> None:
-    huge = tarformat.header(Entry("x", size=0))
+    huge = tarheader.header(Entry("x", size=0))
     block = bytearray(huge)
     block[156:157] = b"x"
     block[124:136] = b"77777777777\0"

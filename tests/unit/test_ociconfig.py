@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import Any
 
 import pytest
 
 from labcontainer import capabilities, errors
 from labcontainer.cli import run
-from labcontainer.engine import ociconfig, request, single
+from labcontainer.engine import defaults, ociconfig, request, single
 from labcontainer.users import IdMap, User
 
 PLACE = ociconfig.Place(
@@ -25,7 +26,7 @@ PLACE = ociconfig.Place(
 
 def made(*flags: str, place: ociconfig.Place = PLACE) -> dict[str, Any]:
     asked = run.parse([*flags, "busybox", "sh"])
-    assert asked is not None
+    assert isinstance(asked, request.Request)
     document = ociconfig.config(asked, place)
     json.dumps(document)  # a document, nothing else
     return document
@@ -210,18 +211,46 @@ def test_device_must_be_one(tmp_path: Any) -> None:
 # --- what is run, and as whom -----------------------------------------------------------------
 
 
+IMAGE = {
+    **{"Env": ["A=1", "B=2"], "Cmd": ["-c", "id"], "Entrypoint": ["sh"], "WorkingDir": "/srv"},
+    **{"User": "nobody", "Volumes": {"/data": {}, "/kept/": {}}, "StopSignal": "SIGQUIT"},
+}
+
+
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("asked", "config", "words"),
     [
-        (request.Request("x"), ("sh",)),
-        (request.Request("x", ("ls", "-l")), ("ls", "-l")),
-        (request.Request("x", ("-l",), entrypoint="ls"), ("ls", "-l")),
-        (request.Request("x", entrypoint="ls"), ("ls",)),
-        (request.Request("x", ("ls",), entrypoint=""), ("ls",)),
+        (request.Request("x"), {"Cmd": ["sh"]}, ["sh"]),
+        (request.Request("x", ("ls", "-l")), {"Cmd": ["sh"]}, ["ls", "-l"]),
+        (request.Request("x"), IMAGE, ["sh", "-c", "id"]),
+        (request.Request("x", ("-x",)), IMAGE, ["sh", "-x"]),
+        (request.Request("x", ("-l",), entrypoint="ls"), IMAGE, ["ls", "-l"]),
+        (request.Request("x", entrypoint="ls"), IMAGE, ["ls"]),
+        (request.Request("x", ("ls",), entrypoint=""), IMAGE, ["ls"]),
+        (request.Request("x", entrypoint=""), IMAGE, ["-c", "id"]),
     ],
 )
-def test_command_line(asked: request.Request, words: tuple[str, ...]) -> None:
-    assert single.command(asked) == words
+def test_command_line(asked: request.Request, config: dict[str, Any], words: list[str]) -> None:
+    found = defaults.fill_in(asked, config)
+    assert [found.entrypoint, *found.command] == words
+
+
+def test_nothing_to_run() -> None:
+    with pytest.raises(errors.LabError, match="no command specified"):
+        defaults.fill_in(request.Request("x"), {})
+
+
+def test_what_the_image_says_counts_where_the_user_says_nothing() -> None:
+    found = defaults.fill_in(request.Request("x"), IMAGE)
+    assert (found.env, found.workdir, found.user) == (("A=1", "B=2"), "/srv", "nobody")
+    assert found.stop_signal == signal.SIGQUIT
+    assert [one.target for one in found.volumes] == ["/data", "/kept/"]
+    own = request.Request("x", env=("B=3", "C=4"), workdir="/", user="0", stop_signal=15,
+                          tmpfs=(request.Tmpfs("/data"),),
+                          volumes=(request.Volume("/srv", "/kept"),))  # fmt: skip
+    found = defaults.fill_in(own, IMAGE)
+    assert (found.env, found.workdir, found.user) == (("A=1", "B=3", "C=4"), "/", "0")
+    assert (found.stop_signal, len(found.volumes)) == (15, 1)
 
 
 RANGES = ((IdMap(0, 1000, 1), IdMap(1, 200000, 65536)),) * 2

@@ -1,0 +1,1 @@
+"""A registry server: OCI distribution-spec 1.1 over the same blobs that the image store has."""
