@@ -17,6 +17,7 @@ from labcontainer.lab.cells import (
 from labcontainer.lab.doctor import probe
 from labcontainer.lab.doctor import table as doctor
 from labcontainer.lab.figures import Canvas, bars, figure
+from labcontainer.lab.figures_layers import layer_stack
 from labcontainer.lab.helper import (
     alias,
     attempt,
@@ -52,6 +53,7 @@ __all__ = [
     "figure",
     "hint",
     "import_progress",
+    "layer_stack",
     "live",
     "mine",
     "number",
