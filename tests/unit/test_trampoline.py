@@ -103,7 +103,8 @@ def test_a_child_is_born_told_and_waits(made: Make, tmp_path: Path) -> None:
     door = os.open(tmp_path / "door", os.O_WRONLY | os.O_CREAT)
     birth = Birth(doors=(door,), processes=(7, 9), filter=ALLOW)
     tiny = made(Tiny(tmp_path, syscalls.MACHINE, birth))
-    script = "grep -E '^(Seccomp|PPid):' /proc/self/status | sort; grep processes /proc/self/limits; ls /proc/$$/fd"
+    script = "grep -E '^(Seccomp|PPid):' /proc/self/status | sort;"
+    script += "grep processes /proc/self/limits; ls /proc/$$/fd"
     process = tiny.run("/bin/sh", "sh", "-c", script, passed=(door,))
     os.close(door)
     child = tiny.result()
