@@ -14,13 +14,11 @@ from labcontainer.kernel import sockets, syscalls
 from labcontainer.kernel.signals import signal
 from labcontainer.record import Record
 from labcontainer.runtime import birth, handshake, init, jsontext, lifecycle, starting, state
-from labcontainer.runtime.confine import hide_from_container
 from labcontainer.runtime.spec import Spec, read_spec
 from labcontainer.undo import Undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Any
 
 WALL = 0x40000000  # waitid(2): children of every kind
@@ -318,20 +316,13 @@ def _bear(
     here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     os.fchdir(launch.root_fd)
     try:
-        enter = (lambda: _enter(joined)) if joined else None
+        enter = (lambda: namespaces.enter(joined)) if joined else None
         cgroup = group.descriptor() if group is not None else -1
         return birth.new_process(spec.namespaces.new, enter, main, cgroup)
     finally:
         os.fchdir(here)
         for fd in (here, *(fd for _, fd in joined)):
             os.close(fd)
-
-
-def _enter(joined: Sequence[tuple[str, int]]) -> None:
-    """Join namespaces; where others may run already, out of their sight as far as that goes."""
-    if "pid" in dict(joined):
-        hide_from_container()
-    namespaces.enter(joined)
 
 
 def _close_all(descriptors: list[int]) -> None:

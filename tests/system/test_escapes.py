@@ -108,23 +108,6 @@ def test_cve_2019_5736_and_2016_9962_exec_shows_nothing_of_the_runtime(
     assert not environ.exists() or SECRET not in environ.read_text(errors="replace")
 
 
-def test_a_container_that_joins_its_processes_is_out_of_sight(home: OciHome) -> None:
-    bundle = shell(home, WATCH)
-    pid = home.start(bundle)
-    wait_for(bundle.rootfs / "found")
-    for _ in range(6):
-        other = home.bundle("true")
-        other.linux["namespaces"] = [
-            {"type": "pid", "path": f"/proc/{pid}/ns/pid"},
-            *(one for one in other.linux["namespaces"] if one["type"] != "pid"),
-        ]
-        done = home.run(other)
-        assert done.returncode == 0, done.stderr
-    home.call("kill", bundle.id, "KILL")
-    seen = set((bundle.rootfs / "found").read_text().splitlines())
-    assert seen <= {"/bin/busybox", "/memfd:exec (deleted)"}, seen
-
-
 # --- CVE-2019-14271: code of the image, loaded by a process of the host -------------------------
 
 POISON = """
