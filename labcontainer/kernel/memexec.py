@@ -28,12 +28,21 @@ from labcontainer.kernel import syscalls, trampoline
 from labcontainer.kernel.flags import AT, F_SEAL, MFD
 from labcontainer.kernel.trampoline import Birth
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Labels = tuple[tuple[str, str], ...]  # files of /proc/self/attr, and what each is to hold
+
 _ELF = {"x86_64": 62, "aarch64": 183}  # elf(5), e_machine
 _BASE = 0x400000
 _HEADERS = 64 + 56
 
 
-def image(status: int, birth: Birth | None = None, machine: str = syscalls.MACHINE) -> bytes:
+def image(
+    status: int,
+    birth: Birth | None = None,
+    machine: str = syscalls.MACHINE,
+    labels: Labels = (),
+) -> bytes:
     """The whole ELF file: a header, one loadable segment, the code. See elf(5).
 
     Raises:
@@ -41,7 +50,7 @@ def image(status: int, birth: Birth | None = None, machine: str = syscalls.MACHI
     """
     if machine not in _ELF:
         raise ValueError(f"no exec trampoline for {machine}")
-    code = trampoline.code(machine, status, birth, _BASE + _HEADERS)
+    code = trampoline.code(machine, status, birth, labels, _BASE + _HEADERS)
     size = _HEADERS + len(code)
     ident = b"\x7fELF\x02\x01\x01" + bytes(9)
     entry = _BASE + _HEADERS
@@ -51,13 +60,13 @@ def image(status: int, birth: Birth | None = None, machine: str = syscalls.MACHI
     return ident + header + segment + code
 
 
-def prepare(status: int, birth: Birth | None = None) -> int:
+def prepare(status: int, birth: Birth | None = None, labels: Labels = ()) -> int:
     """A sealed file in memory that holds the tiny program; -1 where it can't be had.
 
     It can't on another architecture, or where `vm.memfd_noexec` forbids it.
     """
     try:
-        program = image(status, birth)
+        program = image(status, birth, labels=labels)
         try:
             fd = syscalls.memfd_create("exec", MFD.CLOEXEC | MFD.ALLOW_SEALING | MFD.EXEC)
         except OSError:  # Linux before 6.3 does not know MFD_EXEC
@@ -80,8 +89,9 @@ class Exec:
         env: tuple[str, ...],
         status: int,
         birth: Birth | None = None,
+        labels: Labels = (),
     ) -> None:
-        self._trampoline = prepare(status, birth)
+        self._trampoline = prepare(status, birth, labels)
         self.is_sealed = self._trampoline >= 0
         self._path = path
         self._argv = syscalls.string_array((path, *args) if self.is_sealed else args)

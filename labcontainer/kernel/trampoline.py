@@ -10,7 +10,9 @@ memory has to be trusted. Labels and jumps are put together by `_linked`.
         write(door, "0"), close(door)        into each cgroup of version 1
         setsid(), ioctl(0, TIOCSCTTY)
         read(status)                         until the runtime says go
-        prlimit(RLIMIT_NPROC), seccomp()
+        prlimit(RLIMIT_NPROC)
+    open(file), write(label)                 for each security label
+    seccomp()                                for a `Birth` whose filter comes last
     execve(argv[0], argv + 1, envp)
     write(status, result)                    8 bytes: why it failed
     exit_group(255)
@@ -35,6 +37,7 @@ _NUMBERS = {
     "read": (0, 63),
     "write": (1, 64),
     "close": (3, 57),
+    "openat": (257, 56),
     "ioctl": (16, 29),
     "clone": (56, 220),
     "fcntl": (72, 25),
@@ -63,8 +66,9 @@ class Birth(Record):
 class _Machine:
     """One architecture's way to write down the few things that are needed."""
 
-    column: int
+    first: int  # bytes of code that set a call's first argument
     exec: bytes  # execve(argv[0], &argv[1], envp), from what the kernel left on the stack
+    pass_on: bytes  # make the last result the first argument of the next call
     save: bytes  # put the last result on the stack
     restore: bytes
     jumps: dict[str, int]
@@ -72,6 +76,10 @@ class _Machine:
     def call(self, name: str, *args: int) -> bytes:
         """A system call with numbers for arguments."""
         raise NotImplementedError
+
+    def call_with_result(self, name: str, *args: int) -> bytes:
+        """A system call whose first argument is the last one's result."""
+        return self.pass_on + self.call(name, 0, *args)[self.first :]
 
     def write_saved(self, status: int) -> bytes:
         """write(status, stack pointer, 8)."""
@@ -87,7 +95,7 @@ class _Machine:
 
 
 class _X86_64(_Machine):
-    column = 0
+    first = 5
     exec = (
         b"\x48\x8b\x04\x24"  #          mov  rax, [rsp]            argc
         b"\x48\x8b\x7c\x24\x08"  #      mov  rdi, [rsp+8]          argv[0]: the path
@@ -96,6 +104,7 @@ class _X86_64(_Machine):
         b"\xb8\x3b\x00\x00\x00"  #      mov  eax, execve
         b"\x0f\x05"  #                  syscall
     )
+    pass_on = b"\x89\xc7"  #            mov  edi, eax
     save = b"\x50"  #                   push rax
     restore = b"\x58"  #                pop  rax
     jumps = {"negative": 0x880F, "not zero": 0x850F, "not equal": 0x850F}  # js, jnz, jne
@@ -122,7 +131,8 @@ class _X86_64(_Machine):
 
 
 class _Aarch64(_Machine):
-    column = 1
+    first = 8
+    pass_on = b""  # it is there
     save = struct.pack("<I", 0xF81F0FE0)  #     str x0, [sp, #-16]!
     restore = struct.pack("<I", 0xF84107E0)  #  ldr x0, [sp], #16
     exec = struct.pack(
@@ -165,27 +175,53 @@ class _Aarch64(_Machine):
 MACHINES: dict[str, _Machine] = {"x86_64": _X86_64(), "aarch64": _Aarch64()}
 
 
-def code(machine: str, status: int, birth: Birth | None, address: int) -> bytes:
+def code(
+    machine: str,
+    status: int,
+    birth: Birth | None,
+    labels: tuple[tuple[str, str], ...],
+    address: int,
+) -> bytes:
     """The program, and the data behind it.
 
     Args:
         machine: a name of MACHINES.
         status: the descriptor that is told, and that tells to go on.
         birth: None for a process that is where it is to be.
+        labels: files, and what is to be written to each before the program.
         address: where the program will stand in memory.
     """
     of = MACHINES[machine]
-    length = len(_linked(of, _parts(of, status, birth, 0)))
+    length = len(_linked(of, _parts(of, status, birth, labels, 0)))
     length += -length % 8
-    linked = _linked(of, _parts(of, status, birth, address + length))
-    return linked.ljust(length, b"\0") + _data(birth, address + length)
+    data = _data(birth, address + length)
+    texts = [f"{text}\0".encode(errors="surrogateescape") for pair in labels for text in pair]
+    linked = _linked(of, _parts(of, status, birth, labels, address + length))
+    return linked.ljust(length, b"\0") + data + b"".join(texts)
 
 
-def _parts(of: _Machine, status: int, birth: Birth | None, data: int) -> Iterable[Part]:
+def _parts(
+    of: _Machine,
+    status: int,
+    birth: Birth | None,
+    labels: tuple[tuple[str, str], ...],
+    data: int,
+) -> Iterable[Part]:
     yield of.call("fcntl", status, 2, 1)
     yield "negative", "exit"
     if birth is not None:
         yield from _born(of, status, birth, data)
+    place = data + len(_data(birth, 0))
+    for file, label in labels:
+        size = len(label.encode(errors="surrogateescape"))
+        yield of.call("openat", 0, place, 0o2000001)  # O_WRONLY | O_CLOEXEC; the path is absolute
+        yield "negative", "tell"
+        place += len(file.encode(errors="surrogateescape")) + 1
+        yield of.call_with_result("write", place, size)
+        yield "negative", "tell"
+        place += size + 1
+    if birth is not None:
+        yield from _filtered(of, status, birth, data)
     yield of.exec
     yield "tell:"
     yield of.save
@@ -213,6 +249,9 @@ def _born(of: _Machine, status: int, birth: Birth, data: int) -> Iterable[Part]:
     if birth.processes is not None:
         yield of.call("prlimit64", 0, RLIMIT_NPROC, data + _LIMIT, 0)
         yield "negative", "tell"
+
+
+def _filtered(of: _Machine, status: int, birth: Birth, data: int) -> Iterable[Part]:
     if birth.filter:
         yield of.call("seccomp", SET_MODE_FILTER, birth.flags, data + _FILTER)
         yield "negative", "tell"

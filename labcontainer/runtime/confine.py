@@ -66,6 +66,7 @@ class Confinement:
         if self._filter is not None and self._filter.listener_path:
             self._listener = sockets.connect(self._filter.listener_path)
             self._pid = int(os.readlink("/proc/self"))  # in the host's numbers
+        self._labels = _labels(process)
         self._path = ""
 
     # --- before `ready` -------------------------------------------------------------------------
@@ -101,6 +102,10 @@ class Confinement:
         users.become(user.uid, user.gid, user.additional_gids)
         if user.umask >= 0:
             os.umask(user.umask)
+        if self._labels:
+            from labcontainer.runtime import labels
+
+            labels.check_proc()
         self._raise_wanted_only()
         if not entered:
             self._change_directory(retry=False)
@@ -195,13 +200,19 @@ class Confinement:
         _reset_signals()
         self.set_limits("RLIMIT_NPROC" if birth is not None else "")
         syscalls.close_range(3 + preserve_fds, flags=CLOSE_RANGE.CLOEXEC)
-        program = memexec.Exec(self._path, self.process.args, self.process.env, status, birth)
+        given = (self._path, self.process.args, self.process.env, status, birth, self._labels)
+        program = memexec.Exec(*given)
         if program.is_sealed:
             for fd in (status, *(birth.doors if birth is not None else ())):
                 os.set_inheritable(fd, True)
         elif birth is not None:
             _be_born(birth, status)
             birth = None
+        if not program.is_sealed and self._labels:
+            from labcontainer import rootfs
+
+            for file, label in self._labels:
+                rootfs.write_proc(file, label)
         if self._filter is not None and not self.process.no_new_privileges:
             self._load_filter_early(self._filter, state)
         for what in capabilities.apply(self.sets, self.process.no_new_privileges):
@@ -276,6 +287,14 @@ def _be_born(birth: Birth, status: int) -> None:
         terminal.make_controlling(0)
     if os.read(status, 1) != b"1":
         os._exit(255)
+
+
+def _labels(process: Process) -> tuple[tuple[str, str], ...]:
+    if not process.apparmor_profile and not process.selinux_label:
+        return ()
+    from labcontainer.runtime import labels
+
+    return labels.wanted(process)
 
 
 def _compile(profile: dict[str, Any]) -> seccomp.Program:

@@ -247,6 +247,10 @@ def _launch(
         raise SpecError("root.path", f"{root.path}: {reason}") from None
     opened.append(root_fd)
     root = _with_id_maps(spec, root, opened)
+    if spec.mount_label:
+        from labcontainer.runtime import labels
+
+        root = labels.with_mount_label(root, spec.mount_label)
     if _needs_open_sources(spec):
         root = rootfs.open_sources(root)
         opened += rootfs.opened_sources(root)

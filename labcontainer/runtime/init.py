@@ -62,7 +62,7 @@ class Init:
         os.setsid()
 
     def prepare_confinement(self) -> None:
-        """Compile the system call filter, while the host's files are still at their paths."""
+        """Compile the system call filter and more, while the host's files are at their paths."""
         self.confinement = Confinement(self.launch.process, self.spec.seccomp, self.warn)
         load_for(self.spec)  # for the same reason
 
@@ -213,7 +213,7 @@ STEPS: tuple[tuple[str, Callable[[Init], None]], ...] = (
     ("enter the cgroups", Init.enter_groups),
     ("start a session", Init.new_session),
     ("wait for the id maps", Init.wait_for_maps),
-    ("compile the system call filter", Init.prepare_confinement),
+    ("prepare the confinement", Init.prepare_confinement),
     ("become root of the user namespace", Init.become_root),
     ("enter the cgroup and time namespaces", Init.enter_late_namespaces),
     ("make a session keyring", Init.new_keyring),

@@ -96,6 +96,7 @@ class Spec(Record):
     hooks: tuple[tuple[str, tuple[Hook, ...]], ...] = ()
     annotations: tuple[tuple[str, str], ...] = ()
     personality: str = ""
+    mount_label: str = ""
     version: str = "1.2.0"
 
     def hooks_of(self, kind: str) -> tuple[Hook, ...]:
@@ -146,6 +147,7 @@ def read_spec(document: Any, bundle: str) -> Spec:
         hooks=tuple((kind, tuple(read_hooks(top.child("hooks"), kind))) for kind in HOOKS),
         annotations=tuple(top.pairs("annotations").items()),
         personality=linux.child("personality").string("domain"),
+        mount_label=linux.string("mountLabel"),
         version=top.string("ociVersion"),
     )
 

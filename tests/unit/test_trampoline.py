@@ -26,11 +26,17 @@ ALLOW = b"\x06\0\0\0\0\0\xff\x7f"  # a filter of one instruction: return SECCOMP
 class Tiny:
     """One image in a file, and the socket that it is to tell its results."""
 
-    def __init__(self, place: Path, machine: str, birth: Birth | None = None) -> None:
+    def __init__(
+        self,
+        place: Path,
+        machine: str,
+        birth: Birth | None = None,
+        labels: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         self.mine, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.mine.settimeout(20)
         program = place / "tiny"
-        program.write_bytes(memexec.image(self.theirs.fileno(), birth, machine))
+        program.write_bytes(memexec.image(self.theirs.fileno(), birth, machine, labels))
         program.chmod(0o755)
         self.words = [str(program)]
         if machine != syscalls.MACHINE:
@@ -88,6 +94,29 @@ def test_it_tells_why_it_cannot(made: Make, tmp_path: Path, machine: str) -> Non
     process = tiny.run("/nonexistent", "x")
     assert tiny.result() == -2
     assert process.communicate()[0] == "" and process.returncode == 255
+
+
+@pytest.mark.parametrize("machine", EMULATORS)
+def test_it_writes_labels_before_the_program(made: Make, tmp_path: Path, machine: str) -> None:
+    files = (tmp_path / "one", tmp_path / "two, of the other module")
+    for file in files:
+        file.touch()
+    labels = tuple((str(file), f"label of {file.name}") for file in files)
+    tiny = made(Tiny(tmp_path, machine, None, labels))
+    process = tiny.run("/bin/sh", "sh", "-c", 'cat "$0" "$1"; ls /proc/$$/fd', *map(str, files))
+    written, *_ = process.communicate()[0].split("\n")
+    assert written == "label of onelabel of two, of the other module0"
+    assert tiny.mine.recv(64) == b""
+
+
+@pytest.mark.parametrize("machine", EMULATORS)
+def test_a_label_that_cannot_be_had_lets_nothing_run(
+    made: Make, tmp_path: Path, machine: str
+) -> None:
+    tiny = made(Tiny(tmp_path, machine, None, (("/nonexistent/attr", "label"),)))
+    process = tiny.run("/bin/sh", "sh", "-c", "echo ran")
+    assert tiny.result() == -2
+    assert process.communicate()[0] == ""
 
 
 @pytest.mark.parametrize("machine", EMULATORS)
