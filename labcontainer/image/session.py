@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Body = bytes | Iterator[bytes] | None
 
 CHUNK = 1 << 20
-TIMEOUT = urllib3.Timeout(connect=10, read=60)
+TIMEOUT = urllib3.Timeout(connect=10, read=30)
 TRIES = 4
 PAUSES = (0.2, 0.6, 1.5)  # seconds before the second, third, fourth try
 MOST_REDIRECTS = 5
