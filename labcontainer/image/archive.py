@@ -257,8 +257,8 @@ class _Archive:
             config = self._blob(one["Config"], where).replace(media_type=documents.DOCKER_CONFIG)
             layers = [self._layer(path, where) for path in one["Layers"]]
             tags = [reference.parse(tag) for tag in one["RepoTags"]]
+            self._check_layers(config, layers)
             image = self._store.add_manifest(config, layers, docker=True)
-            self._check_layers(image)
             for tag in tags:
                 self._store.tag(tag, image.descriptor)
             again = self._store.open(image.descriptor)
@@ -280,9 +280,10 @@ class _Archive:
             raise errors.SpecError(where, f"{path[:200]!r} is not in the archive")
         return self._blobs[name]
 
-    def _check_layers(self, image: Image) -> None:
+    def _check_layers(self, config: Descriptor, layers: list[Descriptor]) -> None:
         """The old form does not say a layer's digest: a plain one must be what the config says."""
-        for layer, diff_id in zip(image.manifest.layers, image.config.diff_ids, strict=True):
+        found = documents.parse_config(self._store.blobs.read(config.digest))
+        for layer, diff_id in zip(layers, found.diff_ids, strict=False):
             if layer.media_type == documents.DOCKER_LAYER and layer.digest != diff_id:
                 raise errors.SpecError(
                     diff_id, f"the archive's layer has the digest {layer.digest}"
@@ -294,11 +295,11 @@ def _docker_entries(data: bytes) -> list[dict[str, Any]]:
     try:
         found = json.loads(data)
         entries = [
-            {"Config": str(one["Config"]), "RepoTags": [str(tag) for tag in one["RepoTags"] or ()],
+            {"Config": str(one["Config"]), "RepoTags": [str(tag) for tag in one.get("RepoTags") or ()],
              "Layers": [str(path) for path in one["Layers"] or ()]}
             for one in found
         ]  # fmt: skip
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise errors.SpecError("manifest.json", "it is not as docker save writes it") from None
     if not entries:
         raise errors.SpecError("manifest.json", "it names no image")
