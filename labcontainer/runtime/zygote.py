@@ -65,9 +65,11 @@ class Handle:
         """The end of the container, when all its output is in the log.
 
         Raises:
-            StepError: the monitor died before.
+            StateError: the monitor has died; the container may run on, see `is_watched`.
         """
-        _, fields, _ = self._channel.expect("ended")
+        name, fields, _ = self._channel.receive()
+        if name != "ended":
+            raise StateError("the container's monitor has died: nobody writes its log any more")
         found = jsontext.loads(fields[0], "the monitor's answer")
         return Exit(**{name: found[name] for name in Exit._fields})
 
@@ -81,6 +83,19 @@ class Handle:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def is_watched(home: str) -> bool:
+    """Whether the container of a `Request.home` still has its monitor.
+
+    For an engine that finds a container after a start of its own. One that runs and has no monitor
+    has nobody to read its output, nor to learn how it ends: `ending.delete(…, force=True)` ends it.
+    """
+    try:
+        os.close(sockets.connect(f"{home}/control", sockets.SEQPACKET))
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    return True
 
 
 class Zygote:
@@ -193,7 +208,7 @@ def _load_all() -> None:
 
     from labcontainer import cgroupfs, seccomp, usage  # noqa: F401
     from labcontainer.kernel import bpf, syscall_numbers, terminal  # noqa: F401
-    from labcontainer.runtime import hooks  # noqa: F401
+    from labcontainer.runtime import hooks, labels  # noqa: F401
 
     syscall_numbers.numbers("x32")
 

@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from labcontainer.errors import StepError
+from labcontainer.errors import StateError, StepError
 from labcontainer.kernel import sockets
 from labcontainer.runtime import ending
 from labcontainer.runtime.maker import Request
-from labcontainer.runtime.zygote import Handle, Zygote
+from labcontainer.runtime.zygote import Handle, Zygote, is_watched
 from tests.system.oci_home import Bundle, OciHome
 
 pytestmark = pytest.mark.requires("root")
@@ -235,6 +235,66 @@ def test_a_terminal(case: Case) -> None:
     assert said(bundle, "stdout") == "hello\r\n33 99\r\ngot hello\r\n"
 
 
+def test_running_out_of_memory_is_told(case: Case) -> None:
+    bundle = case.bundle("tail", "/dev/zero")
+    bundle.linux["resources"] = {"memory": {"limit": 16 << 20, "swap": 16 << 20}}
+    bundle.save()
+    with case.zygote.run(case.request(bundle)) as handle:
+        handle.start()
+        found = handle.wait()
+    assert (found.status, found.oom) == (137, True)
+    assert end(bundle)["oom"] is True
+
+
+def test_a_container_killed_by_hand_has_not_run_out_of_memory(case: Case) -> None:
+    bundle = case.bundle("sleep", "1000")
+    bundle.linux["resources"] = {"memory": {"limit": 16 << 20, "swap": 16 << 20}}
+    bundle.save()
+    with case.zygote.run(case.request(bundle)) as handle:
+        handle.start()
+        os.kill(handle.pid, signal.SIGKILL)
+        found = handle.wait()
+    assert (found.status, found.oom) == (137, False)
+
+
+def hook(script: str) -> dict[str, object]:
+    return {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}
+
+
+def test_hooks_after_start_and_after_the_end_run(case: Case) -> None:
+    bundle = case.bundle(*sh("while [ ! -e /go ]; do sleep 0.05; done"))
+    told = bundle.path / "told"
+    names = ("prestart", "createRuntime", "poststart", "poststop")
+    bundle.config["hooks"] = {
+        kind: [hook(f"(echo -n '{kind} '; cat; echo) >> {told}")] for kind in names
+    }
+    bundle.save()
+    with case.zygote.run(case.request(bundle)) as handle:
+        assert len(told.read_text().splitlines()) == 2
+        handle.start()
+        assert len(told.read_text().splitlines()) == 3
+        (bundle.rootfs / "go").touch()
+        handle.wait()
+    found = [line.split(" ", 1) for line in told.read_text().splitlines()]
+    status = {kind: json.loads(text)["status"] for kind, text in found}
+    assert status == dict(
+        prestart="creating", createRuntime="creating", poststart="running", poststop="stopped"
+    )
+    assert {json.loads(text)["id"] for _, text in found} == {bundle.id}
+
+
+def test_a_poststart_hook_that_fails_ends_the_container(case: Case) -> None:
+    bundle = case.bundle("sleep", "1000")
+    bundle.config["hooks"] = {"poststart": [hook("echo no network; exit 3")]}
+    bundle.save()
+    with case.zygote.run(case.request(bundle)) as handle:
+        with pytest.raises(StepError, match=r"poststart hook #0 .* exit status 3: no network"):
+            handle.start()
+        found = handle.wait()
+    assert found.status and "no network" in found.error
+    assert nothing_left(case, bundle)
+
+
 # --- failures -------------------------------------------------------------------------------------
 
 
@@ -314,6 +374,51 @@ def test_a_requester_killed_before_start_leaves_no_container(case: Case) -> None
     pid = requester(case, case.request(bundle), start=False)
     eventually(lambda: not Path(f"/proc/{pid}").exists() and nothing_left(case, bundle))
     assert end(bundle)["status"] == 137
+
+
+def test_a_killed_monitor_is_told_and_its_container_can_be_ended(case: Case) -> None:
+    handle, bundle = case.run("sleep", "1000", remove=False)
+    home = f"{bundle.path}/home"
+    with handle:
+        handle.start()
+        assert is_watched(home)
+        monitor = monitor_of(handle)
+        os.kill(monitor, signal.SIGKILL)
+        with pytest.raises(StateError, match="monitor has died"):
+            handle.wait()
+        assert not is_watched(home)
+        assert Path(f"/proc/{handle.pid}").exists() and not Path(home, "exit.json").exists()
+        ending.delete(case.root, bundle.id, force=True)
+    eventually(lambda: nothing_left(case, bundle))
+    eventually(lambda: not Path(f"/proc/{handle.pid}/exe").exists())
+
+
+def test_a_container_that_has_ended_is_not_watched(case: Case) -> None:
+    handle, bundle = case.run("true")
+    with handle:
+        handle.start()
+        handle.wait()
+    assert not is_watched(f"{bundle.path}/home")
+
+
+def test_a_killed_spare_monitor_is_replaced(case: Case) -> None:
+    with Zygote.start() as zygote:
+        children = Path(f"/proc/{zygote.pid}/task/{zygote.pid}/children")
+        (spare,) = map(int, children.read_text().split())
+        os.kill(spare, signal.SIGKILL)
+        eventually(lambda: not Path(f"/proc/{spare}").exists())
+        bundle = case.bundle("true")
+        with zygote.run(case.request(bundle)) as handle:
+            handle.start()
+            assert handle.wait().status == 0
+
+
+def test_a_zygote_that_ends_takes_its_spare_along(case: Case) -> None:
+    with Zygote.start() as zygote:
+        children = Path(f"/proc/{zygote.pid}/task/{zygote.pid}/children")
+        (spare,) = map(int, children.read_text().split())
+        makers = Path(f"/proc/{spare}/task/{spare}/children").read_text().split()
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (spare, *makers)))
 
 
 # --- size -----------------------------------------------------------------------------------------
