@@ -18,6 +18,7 @@ from labcontainer.lab.doctor import probe
 from labcontainer.lab.doctor import table as doctor
 from labcontainer.lab.figures import Canvas, bars, figure
 from labcontainer.lab.figures_layers import layer_stack
+from labcontainer.lab.figures_merkle import merkle_tree
 from labcontainer.lab.helper import (
     alias,
     attempt,
@@ -55,6 +56,7 @@ __all__ = [
     "import_progress",
     "layer_stack",
     "live",
+    "merkle_tree",
     "mine",
     "number",
     "output",

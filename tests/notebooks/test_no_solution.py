@@ -147,11 +147,14 @@ def found_by(item: Exercise, uid: int) -> list[str]:
     return found
 
 
+# Some solutions are what the package itself does, which may be read: those have nothing to find.
+SEARCHED = [item for item in exercises.every() if secrets(item)][::5]
+
+
 @pytest.mark.requires("sandbox")
 @pytest.mark.parametrize("uid", users(), ids=lambda uid: f"uid{uid}")
-@pytest.mark.parametrize("item", exercises.every()[::5], ids=lambda item: item.id)
+@pytest.mark.parametrize("item", SEARCHED, ids=lambda item: item.id)
 def test_a_learner_who_looks_for_the_solution_finds_nothing(item: Exercise, uid: int) -> None:
-    assert secrets(item)
     assert found_by(item, uid) == []
 
 
