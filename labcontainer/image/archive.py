@@ -295,10 +295,13 @@ def _docker_entries(data: bytes) -> list[dict[str, Any]]:
     try:
         found = json.loads(data)
         entries = [
-            {"Config": str(one["Config"]), "RepoTags": [str(tag) for tag in one.get("RepoTags") or ()],
-             "Layers": [str(path) for path in one["Layers"] or ()]}
+            {
+                "Config": str(one["Config"]),
+                "RepoTags": [str(tag) for tag in one.get("RepoTags") or ()],
+                "Layers": [str(path) for path in one["Layers"] or ()],
+            }
             for one in found
-        ]  # fmt: skip
+        ]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise errors.SpecError("manifest.json", "it is not as docker save writes it") from None
     if not entries:

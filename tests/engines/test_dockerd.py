@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.world import World, wait_for
+from tests.engines.world import ROOT, World, wait_for
 
 pytestmark = pytest.mark.requires("root", "dockerd", "docker", "busybox")
 
@@ -240,3 +241,58 @@ def test_remove_of_a_running_one(docker: Docker, sleeper: str) -> None:
 
 def test_namespaces_of_the_host(docker: Docker) -> None:
     assert docker("run", "--rm", "--ipc=host", "--uts=host", "box", "echo", "shared") == "shared"
+
+
+# --- images -------------------------------------------------------------------------------------
+
+
+def lab(docker: Docker, *words: str, stdin: bytes | None = None) -> str:
+    """`labcontainer …` in docker's world, with a store of its own."""
+    home = f"LABCONTAINER_HOME={docker.world.place}/lab"
+    line = [
+        "env",
+        home,
+        f"PYTHONPATH={ROOT}",
+        sys.executable,
+        "-m",
+        "labcontainer.cli.main",
+        *words,
+    ]
+    done = docker.world.call(*line, stdin=stdin)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_docker_loads_what_we_save_and_we_what_docker_saves(docker: Docker) -> None:
+    place = docker.world.place
+    docker("save", "--output", f"{place}/docker.tar", "box")
+    assert lab(docker, "load", "--input", f"{place}/docker.tar") == "Loaded image: box:latest\n"
+    lab(docker, "tag", "box", "ours:1")
+    lab(docker, "save", "--output", f"{place}/ours.tar", "ours:1")
+    assert docker("load", "--input", f"{place}/ours.tar") == "Loaded image: ours:1"
+    assert docker("run", "--rm", "--network=none", "ours:1", "echo", "it runs") == "it runs"
+    docker("rmi", "ours:1")
+
+
+def test_docker_pushes_to_our_registry_and_pulls_from_it(docker: Docker) -> None:
+    world = docker.world
+    log = world.place / "registry.log"
+    serve = ["labcontainer.cli.main", "registry", "serve", "--listen", "127.0.0.1:5999"]
+    server = world.start(
+        "env", f"PYTHONPATH={ROOT}", sys.executable, "-m", *serve,
+        "--storage", f"{world.place}/registry", log=log,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: "listening" in log.read_text())
+        docker("tag", "box", "localhost:5999/team/box:1")
+        docker("push", "localhost:5999/team/box:1")
+        assert "localhost:5999/team/box:1" in lab(docker, "pull", "localhost:5999/team/box:1")
+        lab(docker, "tag", "localhost:5999/team/box:1", "localhost:5999/ours:2")
+        lab(docker, "push", "localhost:5999/ours:2")
+        assert "Downloaded newer image" in docker("pull", "localhost:5999/ours:2")
+        ran = docker("run", "--rm", "--network=none", "localhost:5999/ours:2", "echo", "pulled")
+        assert ran == "pulled"
+        docker("rmi", "localhost:5999/ours:2", "localhost:5999/team/box:1")
+    finally:
+        server.terminate()
+        server.wait()

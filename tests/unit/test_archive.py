@@ -140,7 +140,7 @@ OTHER_LAYER = images.archive({"f": b"evil"})[0]
         ({"manifest.json": b"{}"}, "names no image"),
         ({"manifest.json": b"[1]"}, "not as docker save writes it"),
         ({"manifest.json": b'[{"Config": "/etc/passwd", "Layers": []}]'}, "is not in the archive"),
-        ({"manifest.json": b'[{"Config": "c.json", "RepoTags": ["A"], "Layers": []}]'}, "reference"),
+        ({"manifest.json": b'[{"Config": "c.json", "RepoTags": ["A"],"Layers":[]}]'}, "reference"),
         ({"manifest.json": b'[{"Config": "c.json", "Layers": []}]'}, "2 diff_ids for 0 layers"),
         ({"manifest.json": b" " * (5 << 20)}, "more than 4194304"),
         ({"blobs/sha256/" + "0" * 64: b"x"}, "the content's digest is"),

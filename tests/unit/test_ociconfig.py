@@ -212,8 +212,13 @@ def test_device_must_be_one(tmp_path: Any) -> None:
 
 
 IMAGE = {
-    **{"Env": ["A=1", "B=2"], "Cmd": ["-c", "id"], "Entrypoint": ["sh"], "WorkingDir": "/srv"},
-    **{"User": "nobody", "Volumes": {"/data": {}, "/kept/": {}}, "StopSignal": "SIGQUIT"},
+    "Env": ["A=1", "B=2"],
+    "Cmd": ["-c", "id"],
+    "Entrypoint": ["sh"],
+    "WorkingDir": "/srv",
+    "User": "nobody",
+    "Volumes": {"/data": {}, "/kept/": {}},
+    "StopSignal": "SIGQUIT",
 }
 
 
