@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "run": "run a program in a new container",
+    "build": "build an image from a Dockerfile",
+    "builder": "what builds have remembered, and forgetting it",
     "image": "all that is about images; base images of this machine's own programs",
     "images": "list images",
     "pull": "get an image from its registry",
@@ -70,6 +72,7 @@ COMMANDS = {
 MODULES = {
     **dict.fromkeys(("images", "rmi", "tag", "history"), "images"),
     **dict.fromkeys("pull push save load import login logout".split(), "transfer"),
+    "builder": "build",
     "network": "networks",
     "volume": "volumes",
     **dict.fromkeys("diff events info inspect port ps top version".split(), "looking"),

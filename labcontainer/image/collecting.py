@@ -61,9 +61,9 @@ def protected_since(leases: str) -> int:
 
 
 def reached(store: Store) -> tuple[set[str], set[str]]:
-    """The digests of all blobs, and of all unpacked layers, that images need."""
+    """The digests of all blobs, and of all unpacked layers, that images and builds need."""
+    cached, diff_ids = needed_by_builds(f"{store.path}/cache")
     blobs: set[str] = set()
-    diff_ids: set[str] = set()
     todo = list(store.entries())
     while todo:
         one = todo.pop()
@@ -80,4 +80,23 @@ def reached(store: Store) -> tuple[set[str], set[str]]:
             diff_ids |= set(documents.parse_config(data).diff_ids)
         except errors.LabError:
             continue  # torn: it stays to be looked at
+    return blobs | cached, diff_ids
+
+
+def needed_by_builds(folder: str) -> tuple[set[str], set[str]]:
+    """What the build cache keeps: each of its files lists digests (see build.cache)."""
+    blobs: set[str] = set()
+    diff_ids: set[str] = set()
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return blobs, diff_ids
+    for name in names:
+        try:
+            with open(f"{folder}/{name}", "rb") as file:
+                found = documents.decode(file.read(), name)
+        except (errors.SpecError, FileNotFoundError):
+            continue  # torn, or pruned meanwhile
+        blobs |= set(found.get("blobs") or ())
+        diff_ids |= set(found.get("diff_ids") or ())
     return blobs, diff_ids

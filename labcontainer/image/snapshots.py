@@ -167,6 +167,24 @@ class Snapshots:
             os.close(held)
         return about
 
+    def adopt(self, directory: str, about: About) -> None:
+        """Take what overlayfs wrote as a layer that was packed from it; it is moved here.
+
+        It must be on the same file system.
+        """
+        self._make_folder()
+        folder = f"{self.path}/tmp-{secrets.token_hex(8)}"
+        os.mkdir(folder, 0o711)
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            locks.hold(held)
+            os.rename(directory, f"{folder}/fs")
+            with open(f"{folder}/about", "w", encoding="utf-8") as file:
+                json.dump(about.as_dict(), file)
+            self._put(folder, about.diff_id)
+        finally:
+            os.close(held)
+
     def _make_folder(self) -> None:
         os.makedirs(self.path, mode=0o711, exist_ok=True)
 

@@ -6,6 +6,7 @@ The store is an OCI image layout (image-spec, image-layout.md), so that other to
     index.json      every image, with its name in an annotation; an image without a name is kept
     blobs/          see blobs
     layers/         unpacked layers: see snapshots
+    cache/          steps of builds, by what they depend on: see build.cache
     leases/         a file for each process that is putting something together
 
 `index.json` is written anew and renamed, under a lock: whoever reads sees the old or the new one. A

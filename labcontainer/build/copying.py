@@ -1,0 +1,276 @@
+"""COPY and ADD: which files land where, what they are by digest, and the layer that they make.
+
+The layer is written straight from the sources; nothing is mounted. Its digest is known before:
+names, kinds, modes, owners and contents count, times do not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import posixpath
+import re
+import stat
+import time
+from collections.abc import Callable, Iterator
+
+from labcontainer import errors
+from labcontainer.build.digests import Digests
+from labcontainer.build.ignore import Ignore
+from labcontainer.build.sources import Files, Member
+from labcontainer.build.tree import Tree
+from labcontainer.image import diff, layers, tarformat
+from labcontainer.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from labcontainer.image.diff import Writable
+
+
+def made(mode: int = stat.S_IFDIR | 0o755) -> os.stat_result:
+    """What stat(2) would say of a file that is not there yet: root's, made now."""
+    facts = {"st_mtime_ns": time.time_ns(), "st_rdev": 0, "st_nlink": 1, "st_size": 0}
+    return os.stat_result((mode, *(0,) * 9), facts)
+
+
+class Target(Record):
+    """Where files go: a resolved path, and whether the words say that it is a directory.
+
+    `owner` and `mode` are None where the files keep their own.
+    """
+
+    path: str
+    directory: bool
+    owner: tuple[int, int] | None = (0, 0)
+    mode: Callable[[os.stat_result], int] | None = None
+
+
+def target_of(word: str, workdir: str, tree: Tree | None) -> Target:
+    """The destination of a COPY; without `tree` (--link) links on the way are not followed."""
+    whole = posixpath.join(workdir or "/", word)
+    says = word.endswith("/") or word.rpartition("/")[2] in (".", "..", "")
+    if tree is None:
+        return Target(posixpath.normpath(whole).strip("/").removeprefix("."), says)
+    path = tree.resolve(whole)
+    return Target(path, says or tree.is_directory(path))
+
+
+# --- which files ----------------------------------------------------------------------------------
+
+
+def members(
+    files: Files, source: str, target: Target, exclude: Ignore, *, parents: bool = False
+) -> Iterator[Member]:
+    """The files that one source brings, with their paths in the image."""
+    for path in files.named(source):
+        above = _parents(source, path) if parents else ""
+        real = files.tree.find(path)[0]
+        about = os.lstat(real)
+        if stat.S_ISDIR(about.st_mode):
+            top = _join(target.path, above)
+            if parents:
+                top = _join(top, posixpath.basename(path))
+            yield Member(top, real, about)
+            for inner, below, found in files.below(path, exclude):
+                yield Member(_join(top, inner), below, found)
+        elif not exclude.excludes(posixpath.basename(path)):
+            # a link that is named is followed, so it keeps the name that it was called by
+            name = posixpath.basename(source.rstrip("/")) if not _has_magic(source) else path
+            name = posixpath.basename(name)
+            place = _join(target.path, above)
+            yield Member(_join(place, name) if target.directory or above else place, real, about)
+
+
+def _has_magic(source: str) -> bool:
+    return any(letter in source for letter in "*?[\\")
+
+
+def _parents(source: str, path: str) -> str:
+    """What --parents keeps of a source's own directories: those after `/./`, else all."""
+    _, pivot, kept = source.rpartition("/./")
+    folder = posixpath.dirname(path)
+    if not pivot:
+        return folder
+    depth = len([part for part in kept.split("/") if part]) - 1
+    return "/".join(folder.split("/")[len(folder.split("/")) - depth :]) if depth > 0 else ""
+
+
+def _join(*parts: str) -> str:
+    return "/".join(part for part in parts if part)
+
+
+def with_parents(found: list[Member], tree: Tree | None) -> list[Member]:
+    """The members with the directories above them that the image has not got, each once.
+
+    Raises:
+        LabError: a file would have to be a directory, or the other way round.
+    """
+    known: dict[str, Member] = {}
+    for member in found:
+        parent = member.path.rpartition("/")[0]
+        missing: list[str] = []
+        while parent and parent not in known and not (tree and tree.is_directory(parent)):
+            if tree and tree.lstat(parent):
+                raise errors.LabError(f"cannot copy to non-directory: /{parent}")
+            missing.append(parent)
+            parent = parent.rpartition("/")[0]
+        for one in reversed(missing):
+            known[one] = Member(one, "", made())
+        _check_kind(member, tree)
+        if not (tree and _is_there(member, tree)):
+            known[member.path] = member
+    return list(known.values())
+
+
+def _is_there(member: Member, tree: Tree) -> bool:
+    """A directory that the image has keeps what it is."""
+    return stat.S_ISDIR(member.about.st_mode) and tree.is_directory(member.path)
+
+
+def _check_kind(member: Member, tree: Tree | None) -> None:
+    is_directory = stat.S_ISDIR(member.about.st_mode)
+    if not member.path and not is_directory:
+        raise errors.LabError("cannot copy a file over the root directory")
+    there = tree.lstat(member.path) if tree else None
+    if there is None:
+        return
+    if stat.S_ISDIR(there.st_mode) and not is_directory:
+        raise errors.LabError(f"cannot copy a file over the directory /{member.path}")
+    if not is_directory or stat.S_ISDIR(there.st_mode) or stat.S_ISLNK(there.st_mode):
+        return
+    raise errors.LabError(f"cannot copy to non-directory: /{member.path}")
+
+
+# --- their digest ---------------------------------------------------------------------------------
+
+
+def digest(found: list[Member], target: Target, digests: Digests) -> str:
+    """One digest of all members as they will be in the image."""
+    whole = hashlib.sha256()
+    for member in found:
+        line = [member.path, *_described(member, target), _content(member, digests)]
+        whole.update(json.dumps(line).encode() + b"\n")
+    return whole.hexdigest()
+
+
+def _described(member: Member, target: Target) -> list[int]:
+    about = member.about
+    mode = target.mode(about) if target.mode else stat.S_IMODE(about.st_mode)
+    uid, gid = target.owner or (about.st_uid, about.st_gid)
+    if stat.S_ISLNK(about.st_mode):
+        mode = 0o777
+    return [stat.S_IFMT(about.st_mode), mode, uid, gid, about.st_rdev]
+
+
+def _content(member: Member, digests: Digests) -> str:
+    if member.data is not None:
+        return hashlib.sha256(member.data).hexdigest()
+    if stat.S_ISREG(member.about.st_mode):
+        return digests.of(member.real, member.about)
+    return os.readlink(member.real) if stat.S_ISLNK(member.about.st_mode) else ""
+
+
+# --- the layer ------------------------------------------------------------------------------------
+
+
+def pack(
+    found: list[Member], target: Target, out: Writable, newest: int | None = None
+) -> diff.Packed:
+    """Write the members as a layer.
+
+    Raises:
+        LabError: a name would mean something else in a layer.
+    """
+    writer = diff.Writer(out, newest=newest)
+    links: dict[tuple[int, int], str] = {}
+    for member in found:
+        if member.path.rpartition("/")[2].startswith(layers.WHITEOUT):
+            why = f"a name that begins with {layers.WHITEOUT} is a mark of layers"
+            raise errors.UnsupportedError(f"copying {member.path}", why)
+        if member.path:
+            _add(writer, member, target, links)
+    return writer.finish()
+
+
+KINDS = {stat.S_IFREG: tarformat.FILE, stat.S_IFDIR: tarformat.DIRECTORY,
+          stat.S_IFLNK: tarformat.SYMLINK, stat.S_IFCHR: tarformat.CHAR,
+          stat.S_IFBLK: tarformat.BLOCK_DEVICE, stat.S_IFIFO: tarformat.FIFO}  # fmt: skip
+
+
+def _add(
+    writer: diff.Writer, member: Member, target: Target, links: dict[tuple[int, int], str]
+) -> None:
+    about = member.about
+    kind = KINDS[stat.S_IFMT(about.st_mode)]
+    entry = diff.entry_of(member.path, kind, about)
+    _, entry.mode, entry.uid, entry.gid, _ = _described(member, target)
+    if member.data is not None:
+        writer.bytes_file(entry, member.data)
+        return
+    key = (about.st_dev, about.st_ino)
+    if kind == tarformat.FILE and about.st_nlink > 1:
+        if key in links:
+            entry.kind, entry.target = tarformat.LINK, links[key]
+            writer.add(entry)
+            return
+        links[key] = member.path
+    if kind == tarformat.SYMLINK:
+        entry.target = os.readlink(member.real)
+    if kind not in (tarformat.FILE, tarformat.DIRECTORY) or not member.real:
+        writer.add(entry)
+        return
+    fd = os.open(member.real, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        entry.xattrs = diff.attributes(fd)
+        entry.size = os.fstat(fd).st_size if kind == tarformat.FILE else 0
+        writer.add(entry, fd)
+    finally:
+        os.close(fd)
+
+
+# --- modes ----------------------------------------------------------------------------------------
+
+
+def mode_of(text: str) -> Callable[[os.stat_result], int] | None:
+    """What `--chmod` makes of a file's mode: octal digits, or `u=rwX,go+r`; None for "".
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if not text:
+        return None
+    if re.fullmatch(r"0*[0-7]{1,4}", text):
+        mode = int(text, 8)
+        return lambda _about: mode
+    clauses = [re.fullmatch(r"([ugoa]*)([-+=])([rwxXst]*)", one) for one in text.split(",")]
+    if not all(clauses):
+        raise errors.UsageError(
+            f"invalid chmod parameter: {text!r}: it is octal (0-07777) or u=rwX,go=rX"
+        )
+
+    def changed(about: os.stat_result) -> int:
+        mode = stat.S_IMODE(about.st_mode)
+        for one in clauses:
+            assert one is not None
+            mode = _change(mode, stat.S_ISDIR(about.st_mode), *one.groups())
+        return mode
+
+    return changed
+
+
+def _change(mode: int, directory: bool, who: str, operator: str, letters: str) -> int:
+    """One clause of a symbolic mode: chmod(1)."""
+    execute = directory or mode & 0o111
+    bits = 0
+    for letter in letters:
+        bits |= {"r": 0o444, "w": 0o222, "x": 0o111, "t": 0o1000, "s": 0o6000}.get(letter, 0)
+        bits |= 0o111 if letter == "X" and execute else 0
+    mask = 0o7777
+    if who and "a" not in who:
+        mask = sum({"u": 0o4700, "g": 0o2070, "o": 0o1007}[one] for one in set(who))
+    if operator == "+":
+        return mode | (bits & mask)
+    if operator == "-":
+        return mode & ~(bits & mask)
+    return (mode & ~(mask & 0o777)) | (bits & mask)
