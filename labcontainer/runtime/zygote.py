@@ -12,6 +12,7 @@ would stay locked for ever in the copy.
 from __future__ import annotations
 
 import os
+import select
 import sys
 
 from labcontainer.errors import StateError
@@ -24,6 +25,10 @@ from labcontainer.runtime.maker import Request
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn, Self
+
+# Milliseconds after a request in which no spare is forked, unless the next one comes: what a fork
+# has to do would be in the way of the container that is being made.
+QUIET = 25
 
 
 class Exit(Record):
@@ -191,6 +196,8 @@ def main(fd: int) -> NoReturn:
     gc.freeze()  # no collection writes to what the forks share
     spare = _Spare(fd)
     handshake.Channel(fd).send("loaded")
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
     while True:
         data, descriptors = sockets.receive(fd, monitor.LIMIT)
         if not descriptors:
@@ -199,6 +206,7 @@ def main(fd: int) -> NoReturn:
             _Spare(fd).take(data, descriptors)  # somebody killed the one
         for each in descriptors:
             os.close(each)
+        poll.poll(QUIET)
         spare = _Spare(fd)
 
 
