@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 
 from labcontainer import errors
 
@@ -80,10 +81,8 @@ def run_build(args: Namespace) -> int:
     options = options_of(args)
     store = Store()  # of this user, before it becomes root of a namespace
     os.makedirs(store.path, mode=0o711, exist_ok=True)
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="ingest-", dir=store.path) as folder:
-        context = _context(args, store, folder)
+    with ExitStack() as stack:
+        context = _context(args, store, stack)
         buildsteps.enter()
         show, end = _shown(args)
         try:
@@ -103,6 +102,8 @@ def _hand_out(args: Namespace, image: Image, store: Store) -> None:
         from labcontainer.build import output
 
         output.write(args.output, image, store)
+        if output.parse(args.output)[1] == "-":
+            return  # standard output has the files
     print(image.id)
 
 
@@ -123,17 +124,23 @@ def _shown(args: Namespace) -> tuple[Callable[..., None], Callable[[], None]]:
     return steps, steps.close
 
 
-def _context(args: Namespace, store: Store, folder: str) -> Context:
+def _folder(store: Store, stack: ExitStack) -> str:
+    """A directory for a context that comes in one piece; gone at the end."""
+    import tempfile
+
+    return stack.enter_context(tempfile.TemporaryDirectory(prefix="ingest-", dir=store.path))
+
+
+def _context(args: Namespace, store: Store, stack: ExitStack) -> Context:
     from labcontainer.build import context
 
     word, file = args.context, args.file
     if word == "-" and file == "-":
         raise errors.UsageError("can't read both the context and the Dockerfile from stdin")
     if word == "-":
-        os.mkdir(f"{folder}/context")
-        return context.of_stream(sys.stdin.buffer, f"{folder}/context", file)
+        return context.of_stream(sys.stdin.buffer, _folder(store, stack), file)
     if word.startswith(("http://", "https://", "git@", "git://", "ssh://")):
-        return context.of_url(word, folder, file)
+        return context.of_url(word, _folder(store, stack), file)
     text = sys.stdin.buffer.read() if file == "-" else None
     memory = f"{store.path}/digests"
     return context.of_directory(word, "" if file == "-" else file, text, memory)

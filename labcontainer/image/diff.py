@@ -66,9 +66,7 @@ class Writer:
 
     def add(self, entry: Entry, fd: int = -1) -> None:
         """A member, with the content of an open file."""
-        if self._newest is not None:
-            entry.mtime_ns = min(entry.mtime_ns, self._newest * 10**9)
-        self._put(tarheader.header(entry))
+        self._put(self._header(entry))
         self.entries += 1
         if entry.kind != FILE:
             return
@@ -82,10 +80,15 @@ class Writer:
         self._put(bytes(-entry.size % tarformat.BLOCK))
         self.size += entry.size
 
+    def _header(self, entry: Entry) -> bytes:
+        if self._newest is not None:
+            entry.mtime_ns = min(entry.mtime_ns, self._newest * 10**9)
+        return tarheader.header(entry)
+
     def bytes_file(self, entry: Entry, data: bytes) -> None:
         """A member whose content is at hand."""
         entry.size = len(data)
-        self._put(tarheader.header(entry) + data + bytes(-len(data) % tarformat.BLOCK))
+        self._put(self._header(entry) + data + bytes(-len(data) % tarformat.BLOCK))
         self.entries += 1
         self.size += len(data)
 
