@@ -169,7 +169,11 @@ def _create(
             if document.get("hooks")
         },
     )
-    group = _make_cgroup(asked, spec, undo)
+    limits = cgroups.from_oci(spec.resources or {})
+    group = cgroups.for_container(spec.cgroups_path, asked.id, limits)
+    if group is not None:
+        group.create()
+        undo.push(group.delete)
     opened: list[int] = []
     undo.push(_close_all, opened)
     launch = _launch(asked, spec, remembered, directory, opened)
@@ -183,6 +187,8 @@ def _create(
     pid, pidfd = _bear(spec, launch, mine, theirs, group)
     undo.push(end, pidfd)
     os.close(opened.pop())
+    if group is not None:
+        group.apply(limits)  # while the first process mounts: only its program has to be held
     if spec.has_new("user"):
         users.write_maps(pid, spec.uid_maps, spec.gid_maps)
         mine.send("mapped")
@@ -216,18 +222,6 @@ def _meet(
             hooks.run_all(kind, spec.hooks_of(kind), text)
         channel.send("hooked")
         channel.expect("ready")
-
-
-def _make_cgroup(asked: Create, spec: Spec, undo: Undo) -> cgroups.Cgroup | None:
-    """The container's cgroup with its limits set, before any process is in it."""
-    limits = cgroups.from_oci(spec.resources or {})
-    group = cgroups.for_container(spec.cgroups_path, asked.id, limits)
-    if group is None:
-        return None
-    group.create()
-    undo.push(group.delete)
-    group.apply(limits)
-    return group
 
 
 def _launch(
