@@ -23,7 +23,6 @@ from labcontainer.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Literal
 
     from labcontainer.image.compression import Readable
@@ -39,17 +38,21 @@ _OVERLAYS = ("trusted.overlay.", "user.overlay.")
 
 
 class Limits(Record):
-    """What an archive may cost: bytes when unpacked, members, device nodes, and how many bytes may
-    come out of one (looked at beyond `small`). The defaults are far above real images."""
+    """What an archive may cost: bytes of its files, files of any kind, device nodes. The defaults
+    are far above real images. How much may come out of one byte, see compression.RATIO."""
 
     size: int = 128 << 30
     entries: int = 4_000_000
     devices: int = 4096
-    ratio: int = 1500
-    small: int = 1 << 30
 
 
 REAL = Limits()
+# What the kernel says of names, sizes and orders of members that can't be; the rest, such as a full
+# disk, is no fault of the archive.
+_BY_THE_ARCHIVE = (
+    errno.EEXIST, errno.EFBIG, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
+    errno.ENOENT, errno.ENOTDIR,
+)  # fmt: skip
 LONGEST, DEEPEST = 4096, 255  # bytes and parts of a name: PATH_MAX, and more than any real tree has
 
 
@@ -69,7 +72,6 @@ def apply(
     user_xattr: bool = False,
     owners: bool = True,
     limits: Limits = REAL,
-    packed: Callable[[], int] | None = None,
 ) -> Applied:
     """Unpack a layer, already decompressed, into the directory `root_fd`.
 
@@ -78,7 +80,6 @@ def apply(
             layers below.
         user_xattr: marks as a mount in a user namespace reads them.
         owners: give the files to whom the archive says; without, they stay the caller's.
-        packed: tells how many bytes were read of the compressed stream, for `limits.ratio`.
 
     Raises:
         LabError: the archive is torn, tries to leave the root, or is too large; what was written
@@ -89,12 +90,12 @@ def apply(
     work = _Apply(root_fd, whiteouts, user_xattr, owners, limits)
     try:
         for entry in (members := tarformat.Members(source)):
-            work.put(entry, members)
-            if packed is not None and source.count > limits.small:
-                if source.count > packed() * limits.ratio:
-                    raise errors.LabError(
-                        f"the archive unpacks to over {limits.ratio} times its size"
-                    )
+            try:
+                work.put(entry, members)
+            except OSError as error:
+                if error.errno not in _BY_THE_ARCHIVE:
+                    raise
+                raise _impossible(entry, error) from error
         work.finish()
     finally:
         work.close()
@@ -115,7 +116,7 @@ class _Apply:
         self._open: dict[str, int] = {}  # parents that were used last
         self._times: dict[str, int] = {}  # of directories: set last, since their files change them
         self._own: set[str] = set()  # what this layer made, for whiteouts over a whole tree
-        self._devices = 0
+        self._devices = self._made = 0
         self.size = self.entries = 0
 
     # --- where ------------------------------------------------------------------------------------
@@ -147,6 +148,8 @@ class _Apply:
     def _make_parent(self, path: str) -> int:
         """A directory whose parents may be missing too; some archives leave them out."""
         above, _, name = path.rpartition("/")
+        self._made += 1
+        self._check_count()
         parent = self._parent(above)  # as deep as a name can be: see DEEPEST
         try:
             os.mkdir(name, 0o755, dir_fd=parent)
@@ -154,18 +157,15 @@ class _Apply:
             raise errors.LabError(f"the archive's {path!r} is a link, not a directory") from None
         return os.open(name, _DIR | os.O_NOFOLLOW, dir_fd=parent)
 
-    def _forget_below(self, path: str) -> None:
-        """A directory that was replaced must not be found by its old descriptor."""
-        for known in [one for one in self._open if one == path or one.startswith(f"{path}/")]:
-            os.close(self._open.pop(known))
-        for known in [one for one in self._times if one == path or one.startswith(f"{path}/")]:
-            del self._times[known]
-
     def close(self) -> None:
         """Close what is open."""
-        for fd in self._open.values():
-            os.close(fd)
-        self._open.clear()
+        self._forget(but=-1)
+
+    def _forget(self, but: int) -> None:
+        """Close the parents but one; they are found anew where they are needed."""
+        for path, fd in list(self._open.items()):
+            if fd != but:
+                os.close(self._open.pop(path))
 
     # --- what -------------------------------------------------------------------------------------
 
@@ -185,7 +185,7 @@ class _Apply:
         if entry.kind == DIRECTORY:
             self._directory(parent, name, path, entry)
         else:
-            self._make(parent, name, path, entry, members)
+            self._make(parent, name, entry, members)
         while self._in_place and path and path not in self._own:
             self._own.add(path)
             path = path.rpartition("/")[0]
@@ -193,14 +193,18 @@ class _Apply:
     def _count(self, entry: Entry) -> None:
         self.entries += 1
         self.size += entry.stored
-        if self.entries > self._limits.entries:
-            raise errors.LabError(f"the archive has more than {self._limits.entries} members")
+        self._check_count()
         if self.size > self._limits.size:
             raise errors.LabError(f"the archive unpacks to more than {self._limits.size} bytes")
         if entry.kind in (CHAR, BLOCK_DEVICE):
             self._devices += 1
             if self._devices > self._limits.devices:
                 raise errors.LabError(f"the archive has more than {self._limits.devices} devices")
+
+    def _check_count(self) -> None:
+        """Also the directories that members imply: 254 of them cost an archive one name."""
+        if self.entries + self._made > self._limits.entries:
+            raise errors.LabError(f"the archive has more than {self._limits.entries} members")
 
     def _describe_root(self, entry: Entry) -> None:
         fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._root)
@@ -218,7 +222,7 @@ class _Apply:
             found = os.lstat(name, dir_fd=parent)
         hides = found is not None and _is_whiteout(found)
         if found is not None and not stat.S_ISDIR(found.st_mode):
-            self._remove(parent, name, path)
+            self._remove(parent, name)
             os.mkdir(name, 0o700, dir_fd=parent)
         fd = deleting.open_directory(parent, name)
         try:
@@ -229,14 +233,12 @@ class _Apply:
             os.close(fd)
         self._times[path] = entry.mtime_ns
 
-    def _make(
-        self, parent: int, name: str, path: str, entry: Entry, members: tarformat.Members
-    ) -> None:
+    def _make(self, parent: int, name: str, entry: Entry, members: tarformat.Members) -> None:
         """A member that is no directory. What is in its place goes, whatever it is."""
         try:
             self._make_new(parent, name, entry, members)
         except FileExistsError:
-            self._remove(parent, name, path)
+            self._remove(parent, name)
             self._make_new(parent, name, entry, members)
 
     def _make_new(self, parent: int, name: str, entry: Entry, members: tarformat.Members) -> None:
@@ -310,7 +312,7 @@ class _Apply:
                 os.setxattr(fd, name, value)
             except OSError as error:
                 if error.errno not in (errno.ENOTSUP, errno.EPERM):
-                    raise
+                    raise _bad_attribute(entry, name, error) from error
 
     def _own_by_name(self, parent: int, name: str, entry: Entry) -> None:
         if self._owners:
@@ -349,7 +351,7 @@ class _Apply:
         parent = self._parent(folder)
         if self._in_place:
             if path not in self._own:
-                self._remove(parent, hidden, path)
+                self._remove(parent, hidden)
             return
         try:
             # No privilege is needed for this one node, Linux 5.8.
@@ -366,7 +368,7 @@ class _Apply:
         for name in os.listdir(_readable(fd)):
             path = f"{folder}/{name}".lstrip("/")
             if path not in self._own:
-                self._remove(fd, name, path)
+                self._remove(fd, name)
 
     def _set_opaque(self, parent: int, name: str) -> None:
         fd = deleting.open_directory(parent, name)
@@ -375,10 +377,15 @@ class _Apply:
         finally:
             os.close(fd)
 
-    def _remove(self, parent: int, name: str, path: str) -> None:
+    def _remove(self, parent: int, name: str) -> None:
         """Delete whatever has the name; nothing is no error."""
-        if deleting.remove(parent, name):
-            self._forget_below(path)
+        try:
+            kind = stat.S_IFMT(os.lstat(name, dir_fd=parent).st_mode)
+        except FileNotFoundError:
+            return
+        deleting.remove(parent, name)
+        if kind in (stat.S_IFDIR, stat.S_IFLNK):
+            self._forget(but=parent)  # any path may have led through it
 
 
 def inside(name: str) -> str:
@@ -402,6 +409,19 @@ def _readable(fd: int) -> str:
 
 def _is_whiteout(found: os.stat_result) -> bool:
     return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
+
+
+def _impossible(entry: Entry, error: OSError) -> errors.LabError:
+    return errors.LabError(
+        f"the archive's {entry.kind} {entry.name[:200]!r} can't be: {os.strerror(error.errno or 0)}"
+    )
+
+
+def _bad_attribute(entry: Entry, name: str, error: OSError) -> errors.LabError:
+    return errors.LabError(
+        f"the archive's {entry.name[:200]!r} has an attribute {name[:60]!r} of "
+        f"{len(entry.xattrs[name])} bytes: {os.strerror(error.errno or 0)}"
+    )
 
 
 def _bad_link(entry: Entry, error: OSError) -> errors.LabError:

@@ -194,10 +194,8 @@ class Snapshots:
         reader = compression.Reader(stream)
         try:
             mapped = inside.in_user_namespace()
-            applied = layers.apply(
-                reader, fd, user_xattr=mapped, owners=not mapped or inside.has_all_ids(),
-                packed=lambda: reader.packed,
-            )  # fmt: skip
+            owners = not mapped or inside.has_all_ids()
+            applied = layers.apply(reader, fd, user_xattr=mapped, owners=owners)
         finally:
             os.close(fd)
         return About(applied.diff_id, applied.size, applied.entries)

@@ -30,7 +30,10 @@ BLOCK = 512
 CHUNK = 1 << 20
 ZEROS = bytes(BLOCK)
 LARGEST_HEADER = 1 << 20  # bytes of a PAX header or a long name: what a name and attributes need
+MOST_HEADERS = 64  # extension headers before one member; writers make three at most
 MOST_HOLES = 100_000
+# What the kernel's types hold; -1 is none of them, since chown(2) takes it for "leave it".
+_IDS, _MAJORS, _MINORS, _SIZES, _TIMES = 2**32 - 1, 2**12, 2**20, 2**63, 2**55 * 10**9
 XATTR = "SCHILY.xattr."
 FILE, LINK, SYMLINK, CHAR, BLOCK_DEVICE, DIRECTORY, FIFO = "file hard sym c b dir fifo".split()
 _KINDS = {
@@ -155,7 +158,8 @@ class Members:
         self.source.skip(self._left)
         self._left = 0
         extra: dict[str, bytes] = {}
-        while True:
+        room = LARGEST_HEADER  # for all extensions of one member: else many small ones are a bomb
+        for _ in range(MOST_HEADERS):
             block = self.source.block()
             if block is None:
                 raise StopIteration  # some writers leave the two blocks of zeros out
@@ -163,15 +167,15 @@ class Members:
                 self.source.drain()
                 raise StopIteration
             entry, letter = _header(block)
-            if letter in b"xgXLK":
-                self._take_extension(letter, entry.stored, extra)
-                continue
-            break
-        return self._complete(entry, letter, block, {**self._global, **extra})
+            if letter not in b"xgXLK":
+                return self._complete(entry, letter, block, {**self._global, **extra})
+            if entry.stored > room:
+                raise TarError(f"a member's headers are more than {LARGEST_HEADER} bytes")
+            room -= entry.stored
+            self._take_extension(letter, entry.stored, extra)
+        raise TarError(f"a member has more than {MOST_HEADERS} headers")
 
     def _take_extension(self, letter: int, size: int, extra: dict[str, bytes]) -> None:
-        if size > LARGEST_HEADER:
-            raise TarError(f"a header of {size} bytes is more than {LARGEST_HEADER}")
         data = self.source.take(size)
         self.source.skip(-size % BLOCK)
         if letter == 0x4C:
@@ -180,6 +184,8 @@ class Members:
             extra["linkpath"] = data.rstrip(b"\0")
         elif letter == 0x67:
             self._global |= _records(data)
+            if sum(map(len, self._global.values())) > LARGEST_HEADER:
+                raise TarError(f"global headers are more than {LARGEST_HEADER} bytes")
         else:
             extra |= _records(data)
 
@@ -199,8 +205,7 @@ class Members:
             self._pax_sparse(entry, extra)
         if entry.name.endswith("/") and entry.kind == FILE and not entry.stored:
             entry.kind = DIRECTORY  # as Version 7 of Unix wrote them
-        if not entry.name or "\0" in entry.name or "\0" in entry.target:
-            raise TarError("a member has no name, or one with a zero byte")
+        _check(entry)
         return entry
 
     def _pax_sparse(self, entry: Entry, extra: Mapping[str, bytes]) -> None:
@@ -236,14 +241,29 @@ class Members:
             os.ftruncate(fd, entry.size)
         self._left -= entry.stored
 
-    def pass_on(self, entry: Entry, write: object) -> None:
+    def pass_on(self, entry: Entry, write: Callable[[bytes], object]) -> None:
         """Give the content, as it is stored, to a function piece by piece."""
         left = entry.stored
         while left:
             found = self.source.some(left)
-            write(bytes(found))  # type: ignore[operator]
+            write(bytes(found))
             left -= len(found)
         self._left -= entry.stored
+
+
+def _check(entry: Entry) -> None:
+    """What no system call could take is refused here, in the archive's words."""
+    if not entry.name or "\0" in entry.name or "\0" in entry.target:
+        raise TarError("a member has no name, or one with a zero byte")
+    if not (0 <= entry.uid < _IDS and 0 <= entry.gid < _IDS):
+        raise TarError(f"{entry.name[:200]!r} belongs to user {entry.uid} and group {entry.gid}")
+    if not (0 <= entry.major < _MAJORS and 0 <= entry.minor < _MINORS):
+        raise TarError(f"{entry.name[:200]!r} is a device {entry.major}:{entry.minor}")
+    if entry.size >= _SIZES or not -_TIMES < entry.mtime_ns < _TIMES:
+        raise TarError(f"{entry.name[:200]!r} has an impossible size or time")
+    for name in entry.xattrs:
+        if not name or "\0" in name:
+            raise TarError(f"{entry.name[:200]!r} has an attribute {name[:60]!r}")
 
 
 def _header(block: bytes) -> tuple[Entry, int]:

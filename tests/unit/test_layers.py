@@ -1,4 +1,4 @@
-"""Layers packed and unpacked: round trips, whiteouts, other tools' archives, and hostile ones."""
+"""Layers packed and unpacked: round trips, whiteouts, and other tools' archives."""
 
 from __future__ import annotations
 
@@ -6,74 +6,19 @@ import io
 import os
 import stat
 import subprocess
-import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from labcontainer import errors
-from labcontainer.image import diff, layers, tarformat, tarheader
+from labcontainer.image import diff, tarformat
 from labcontainer.image.tarformat import Entry
 from tests.unit import trees
-
-ROOT = os.geteuid() == 0
-slow_disk = settings(deadline=None, max_examples=60,
-                     suppress_health_check=[HealthCheck.too_slow])  # fmt: skip
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[int]:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def packed(path: Path, **options: Any) -> tuple[bytes, diff.Packed]:
-    out = io.BytesIO()
-    with opened(path) as fd:
-        found = diff.pack(fd, out, **options)
-    return out.getvalue(), found
-
-
-def apply(data: bytes, path: Path, *, whiteouts: Literal["overlay", "apply"] = "overlay",
-          **options: Any) -> layers.Applied:  # fmt: skip
-    path.mkdir(exist_ok=True)
-    with opened(path) as fd:
-        return layers.apply(io.BytesIO(data), fd, owners=ROOT, user_xattr=not ROOT,
-                            whiteouts=whiteouts, **options)  # fmt: skip
-
-
-def archive(*members: Entry | tuple[Entry, bytes]) -> bytes:
-    """An archive that no honest tool would write."""
-    out = io.BytesIO()
-    writer = diff.Writer(out)
-    for member in members:
-        if isinstance(member, Entry):
-            writer.add(member)
-        else:
-            writer.bytes_file(*member)
-    writer.finish()
-    return out.getvalue()
-
-
-def one_line(act: Callable[[], object]) -> None:
-    """Do it; it may be refused, in one line."""
-    said = ""
-    try:
-        act()
-    except (errors.LabError, OSError) as error:
-        said = str(error)
-    assert "\n" not in said
-
+from tests.unit.archives import ROOT, apply, archive, opened, packed, slow_disk
 
 # --- round trips --------------------------------------------------------------------------------
 
@@ -245,131 +190,3 @@ def test_an_opaque_directory_over_a_tree(tmp_path: Path) -> None:
     apply(data, tmp_path / "tree", whiteouts="apply")
     assert "d/old" not in trees.seen(tmp_path / "tree")
     assert "d/kept/new" in trees.seen(tmp_path / "tree")
-
-
-# --- strangers' archives ------------------------------------------------------------------------
-
-LINK_OUT = Entry("out", tarformat.SYMLINK, 0o777, target="{outside}")
-
-
-@pytest.mark.parametrize(
-    "members",
-    [
-        [(Entry("../escaped"), b"x")],
-        [(Entry("a/../../escaped"), b"x")],
-        [LINK_OUT, (Entry("out/escaped"), b"x")],
-        [Entry("a", tarformat.SYMLINK, target=".."), (Entry("a/a/escaped"), b"x")],
-        [Entry("l", tarformat.LINK, target="../../outside/secret"), (Entry("l"), b"x")],
-        [Entry("l", tarformat.LINK, target="{outside}/secret")],
-        [LINK_OUT, Entry("l", tarformat.LINK, target="out/secret")],
-        [LINK_OUT, Entry("out/d", tarformat.DIRECTORY, 0o755)],
-        [LINK_OUT, Entry("out", tarformat.DIRECTORY, 0o700), (Entry("out/escaped"), b"x")],
-        [LINK_OUT, Entry("out/.wh.secret")],
-        [LINK_OUT, Entry("out/.wh..wh..opq")],
-        [Entry(".wh..")], [Entry(".wh...")], [Entry("d/.wh...")],
-        [(Entry("/escaped"), b"x")],
-        [(Entry("f"), b"x"), (Entry("f/escaped"), b"x")],
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("whiteouts", ["overlay", "apply"])
-def test_nothing_is_written_outside(
-    tmp_path: Path, members: list[Any], whiteouts: Literal["overlay", "apply"]
-) -> None:
-    outside = tmp_path / "outside"
-    trees.build({"secret": (b"secret", 0o640)}, outside)
-    before = trees.seen(outside), outside.stat().st_mode
-    filled = []
-    for member in members:
-        entry = member if isinstance(member, Entry) else member[0]
-        target = entry.target.format(outside=outside)
-        new = Entry(entry.name, entry.kind, entry.mode, target=target)
-        filled.append(new if isinstance(member, Entry) else (new, member[1]))
-    one_line(lambda: apply(archive(*filled), tmp_path / "root", whiteouts=whiteouts))
-    assert (trees.seen(outside), outside.stat().st_mode) == before
-    assert sorted(os.listdir(tmp_path)) == ["outside", "root"]
-    for path in (tmp_path / "root").rglob("*"):
-        assert path.is_symlink() or b"secret" not in (path.read_bytes() if path.is_file() else b"")
-
-
-@pytest.mark.parametrize(
-    ("members", "limits", "said"),
-    [
-        ([(Entry("f"), bytes(5000))], {"size": 4000}, "more than 4000 bytes"),
-        ([Entry(f"f{n}", tarformat.DIRECTORY) for n in range(20)], {"entries": 10}, "10 members"),
-        ([Entry(f"n{n}", tarformat.CHAR, 0o666, major=1, minor=n) for n in range(9)],
-         {"devices": 5}, "5 devices"),
-        ([Entry("z", tarformat.CHAR, 0o666)], {}, "device 0:0"),
-        ([Entry("/".join("a" * 300), tarformat.DIRECTORY)], {}, "a name of 599 letters"),
-        ([Entry("a" * 5000, tarformat.DIRECTORY)], {}, "a name of 5000 letters"),
-        ([Entry("a", tarformat.SYMLINK, target="a"), (Entry("a/b"), b"")], {}, "loop of links"),
-        ([Entry("a", tarformat.SYMLINK, target="no"), (Entry("a/b"), b"")], {}, "is a link"),
-        ([Entry("f", tarformat.LINK, target="nowhere")], {}, "hard link"),
-    ],
-)  # fmt: skip
-def test_what_is_refused(
-    tmp_path: Path, members: list[Any], limits: dict[str, int], said: str
-) -> None:
-    with pytest.raises(errors.LabError, match=said) as caught:
-        apply(archive(*members), tmp_path / "root", limits=layers.Limits(**limits))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_bomb_is_refused(tmp_path: Path) -> None:
-    """A megabyte that unpacks to more than a hundred times that is stopped on its way."""
-    limits = layers.Limits(small=1 << 20, ratio=100)
-    with pytest.raises(errors.LabError, match="over 100 times"):
-        apply(archive((Entry("zeros"), bytes(8 << 20)), (Entry("f"), b"")), tmp_path / "root",
-              limits=limits, packed=lambda: 1 << 10)  # fmt: skip
-    assert not (tmp_path / "root/f").exists()
-
-
-@slow_disk
-@given(st.data())
-def test_any_change_of_a_byte_is_one_error_or_none(data: st.DataObject) -> None:
-    good = archive((Entry("dir/file"), b"content" * 100), Entry("l", tarformat.SYMLINK, target="x"),
-                   (Entry("n" * 150, xattrs={"user.a": b"b"}), b"x"))  # fmt: skip
-    bad = bytearray(good)
-    for _ in range(data.draw(st.integers(1, 6))):
-        bad[data.draw(st.integers(0, len(bad) - 1))] = data.draw(st.integers(0, 255))
-    cut = data.draw(st.integers(0, len(bad)))
-    with tempfile.TemporaryDirectory() as top:
-        limits = layers.Limits(size=1 << 20)
-        one_line(lambda: apply(bytes(bad[:cut]), Path(top, "root"), limits=limits))
-        assert os.listdir(top) == ["root"]
-
-
-@slow_disk
-@given(st.binary(max_size=3000))
-def test_garbage_is_one_error(garbage: bytes) -> None:
-    with tempfile.TemporaryDirectory() as top:
-        try:
-            apply(garbage, Path(top, "root"))
-        except errors.LabError:
-            pass
-        assert os.listdir(Path(top, "root")) == [] or ROOT
-
-
-def test_a_torn_archive_says_so(tmp_path: Path) -> None:
-    data = archive((Entry("f"), bytes(4000)))
-    with pytest.raises(errors.LabError, match="torn"):
-        apply(data[:2000], tmp_path / "root")
-
-
-def test_a_pax_header_without_end(tmp_path: Path) -> None:
-    huge = tarheader.header(Entry("x", size=0))
-    block = bytearray(huge)
-    block[156:157] = b"x"
-    block[124:136] = b"77777777777\0"
-    block[148:156] = b" " * 8
-    block[148:156] = b"%06o\0 " % sum(block)
-    with pytest.raises(errors.LabError, match="more than 1048576"):
-        apply(bytes(block) + bytes(4096), tmp_path / "root")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
-def test_many_replaced_directories_take_linear_time(tmp_path: Path) -> None:
-    """Each member replaces the one before: no step may look at all the others."""
-    members: list[Any] = []
-    for number in range(3000):
-        members += [Entry(f"d{number}", tarformat.DIRECTORY, 0o755), (Entry("f"), b"x")]
-    assert apply(archive(*members), tmp_path / "root").entries == 6000
