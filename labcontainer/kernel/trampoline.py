@@ -27,6 +27,28 @@ from labcontainer.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Protocol
+
+    class _Machine(Protocol):
+        """One architecture's way to write down the few things that are needed."""
+
+        first: int  # bytes of code that set a call's first argument
+        exec: bytes  # execve(argv[0], &argv[1], envp), from what the kernel left on the stack
+        pass_on: bytes  # make the last result the first argument of the next call
+        save: bytes  # put the last result on the stack
+        restore: bytes
+
+        def call(self, name: str, *args: int) -> bytes:
+            """A system call with numbers for arguments."""
+
+        def write_saved(self, status: int) -> bytes:
+            """write(status, stack pointer, 8)."""
+
+        def read_one(self, status: int) -> bytes:
+            """read(status, below the stack, 1), and compare the result with 1."""
+
+        def jump(self, condition: str, distance: int) -> bytes:
+            """A jump over so many bytes, counted from its own beginning."""
 
     # Code, the label before some code as "name:", or a jump: its condition and its label.
     Part = bytes | str | tuple[str, str]
@@ -63,38 +85,7 @@ class Birth(Record):
     tells_listener: bool = False
 
 
-class _Machine:
-    """One architecture's way to write down the few things that are needed."""
-
-    first: int  # bytes of code that set a call's first argument
-    exec: bytes  # execve(argv[0], &argv[1], envp), from what the kernel left on the stack
-    pass_on: bytes  # make the last result the first argument of the next call
-    save: bytes  # put the last result on the stack
-    restore: bytes
-    jumps: dict[str, int]
-
-    def call(self, name: str, *args: int) -> bytes:
-        """A system call with numbers for arguments."""
-        raise NotImplementedError
-
-    def call_with_result(self, name: str, *args: int) -> bytes:
-        """A system call whose first argument is the last one's result."""
-        return self.pass_on + self.call(name, 0, *args)[self.first :]
-
-    def write_saved(self, status: int) -> bytes:
-        """write(status, stack pointer, 8)."""
-        raise NotImplementedError
-
-    def read_one(self, status: int) -> bytes:
-        """read(status, below the stack, 1), and compare the result with 1."""
-        raise NotImplementedError
-
-    def jump(self, condition: str, distance: int) -> bytes:
-        """A jump over so many bytes, counted from its own beginning."""
-        raise NotImplementedError
-
-
-class _X86_64(_Machine):
+class _X86_64:
     first = 5
     exec = (
         b"\x48\x8b\x04\x24"  #          mov  rax, [rsp]            argc
@@ -130,7 +121,7 @@ class _X86_64(_Machine):
         return struct.pack("<Hi", self.jumps[condition], distance - 6)
 
 
-class _Aarch64(_Machine):
+class _Aarch64:
     first = 8
     pass_on = b""  # it is there
     save = struct.pack("<I", 0xF81F0FE0)  #     str x0, [sp, #-16]!
@@ -200,6 +191,11 @@ def code(
     return linked.ljust(length, b"\0") + data + b"".join(texts)
 
 
+def _call_with_result(of: _Machine, name: str, *args: int) -> bytes:
+    """A system call whose first argument is the last one's result."""
+    return of.pass_on + of.call(name, 0, *args)[of.first :]
+
+
 def _parts(
     of: _Machine,
     status: int,
@@ -217,7 +213,7 @@ def _parts(
         yield of.call("openat", 0, place, 0o2000001)  # O_WRONLY | O_CLOEXEC; the path is absolute
         yield "negative", "tell"
         place += len(file.encode(errors="surrogateescape")) + 1
-        yield of.call_with_result("write", place, size)
+        yield _call_with_result(of, "write", place, size)
         yield "negative", "tell"
         place += size + 1
     if birth is not None:
