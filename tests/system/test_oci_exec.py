@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.oci_home import Bundle, OciHome
+from tests.system.oci_home import ROOT, Bundle, OciHome
 
 pytestmark = pytest.mark.requires("root", "mount", "cgroup-write")
 
@@ -173,3 +174,35 @@ def test_a_runtime_that_fails_before_go_leaves_no_process(home: OciHome) -> None
     assert done.returncode == 255, done
     assert not (bundle.rootfs / "ran").exists()
     assert len(json.loads(home.call("ps", "--format", "json", bundle.id).stdout)) == 1
+
+
+def unsealed(home: OciHome, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command where no sealed file can be had: on another architecture, say."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from labcontainer.kernel import memexec\n"
+        "memexec.prepare = lambda *_: -1\n"
+        "from labcontainer.runtime.oci import main; sys.exit(main(sys.argv[1:]))"
+    )
+    argv = [sys.executable, "-c", code, f"--root={home.place}/state", *map(str, words)]
+    return subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_without_a_sealed_file_run_and_exec_work_all_the_same(home: OciHome) -> None:
+    bundle = sleeper(home, noNewPrivileges=True)
+    bundle.linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}],
+    }
+    pid = home.start(bundle)
+    script = "grep Seccomp: /proc/self/status; ps -o pid,sid,comm; ls /proc/$$/fd; mkdir /no"
+    done = unsealed(home, "exec", bundle.id, "sh", "-c", script)
+    assert "Seccomp:\t2" in done.stdout and "not permitted" in done.stderr, done
+    groups = said(unsealed(home, "exec", bundle.id, "cat", "/proc/self/cgroup"))
+    assert groups_of(groups) == groups_of(Path(f"/proc/{pid}/cgroup").read_text())
+    missing = unsealed(home, "exec", bundle.id, "/etc")
+    assert missing.returncode == 255 and "permission denied" in missing.stderr
+    other = home.bundle("sh", "-c", "exit 7")
+    other.save()
+    assert unsealed(home, "run", "--bundle", other.path, other.id).returncode == 7
