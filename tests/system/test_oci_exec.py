@@ -76,6 +76,21 @@ def test_it_is_a_session_of_its_own_and_a_child_of_ours(home: OciHome) -> None:
     assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"]
 
 
+def test_it_enters_a_user_namespace(home: OciHome) -> None:
+    bundle = sleeper(home)
+    os.chmod(home.place, 0o755)
+    bundle.linux["namespaces"].append({"type": "user"})
+    for kind in ("uidMappings", "gidMappings"):
+        bundle.linux[kind] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    pid = home.start(bundle)
+    script = "id -u; readlink /proc/self/ns/user; grep CapEff /proc/self/status"
+    uid, namespace, caps, mask = said(home.call("exec", bundle.id, "sh", "-c", script)).split()
+    assert (uid, namespace) == ("0", os.readlink(f"/proc/{pid}/ns/user"))
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    found = dict(line.split(":\t", 1) for line in lines)
+    assert (caps, mask) == ("CapEff:", found["CapEff"].strip())
+
+
 @pytest.mark.parametrize("limit", [1, 2])
 def test_its_limit_of_processes_counts_no_helper(home: OciHome, limit: int) -> None:
     bundle = sleeper(home)
