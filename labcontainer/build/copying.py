@@ -65,25 +65,18 @@ def members(
     """The files that one source brings, with their paths in the image."""
     for path in files.named(source):
         above = _parents(source, path) if parents else ""
-        real = files.tree.find(path)[0]
+        name = posixpath.basename(path)  # of a link that was named: its own, not its target's
+        resolved = files.tree.resolve(path)
+        real = files.tree.find(resolved)[0]
         about = os.lstat(real)
+        place = _join(target.path, above)
         if stat.S_ISDIR(about.st_mode):
-            top = _join(target.path, above)
-            if parents:
-                top = _join(top, posixpath.basename(path))
+            top = _join(place, name) if parents else place
             yield Member(top, real, about)
-            for inner, below, found in files.below(path, exclude):
+            for inner, below, found in files.below(resolved, exclude):
                 yield Member(_join(top, inner), below, found)
-        elif not exclude.excludes(posixpath.basename(path)):
-            # a link that is named is followed, so it keeps the name that it was called by
-            name = posixpath.basename(source.rstrip("/")) if not _has_magic(source) else path
-            name = posixpath.basename(name)
-            place = _join(target.path, above)
+        elif not exclude.excludes(name):
             yield Member(_join(place, name) if target.directory or above else place, real, about)
-
-
-def _has_magic(source: str) -> bool:
-    return any(letter in source for letter in "*?[\\")
 
 
 def _parents(source: str, path: str) -> str:

@@ -186,7 +186,8 @@ class Copying:
         """The regular files that a source of ADD names."""
         if adding.is_url(source):
             return [self._remote(source, copying.Target("x", True)).real]
-        found = (self._origin[0].tree.find(path)[0] for path in self._origin[0].named(source))
+        files = self._origin[0]
+        found = (files.tree.find(files.tree.resolve(one))[0] for one in files.named(source))
         return [path for path in found if os.path.isfile(path)]
 
     def _unpacked(self, archives: list[str], target: copying.Target, tree: Tree) -> Layer:

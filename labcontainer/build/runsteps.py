@@ -149,7 +149,7 @@ class Running:
     def _bound(self, mount: Mount) -> Bind:
         """Files of the context, a stage or an image; what is written to them is thrown away."""
         files, _ = self._around.files(self._one, mount.origin)
-        path = files.named(mount.source or "/")[0]
+        path = files.tree.resolve(files.named(mount.source or "/")[0])
         return Bind(path, mount.target, mount.readonly, files.tree.directories,
                     tuple(self._hidden(files.tree, path, files.leaves_out)))  # fmt: skip
 

@@ -40,25 +40,28 @@ class Files:
         self.what = what
 
     def named(self, pattern: str) -> list[str]:
-        """The resolved paths that a source means, with its wildcards (Go's filepath.Match).
+        """The paths that a source means, with its wildcards (Go's filepath.Match).
+
+        Directories on the way are resolved; the last part may be a link, and names the copy.
 
         Raises:
             NotFoundError: there is nothing of that name.
         """
         parts = [part for part in pattern.split("/") if part not in ("", ".")]
         if not any(_MAGIC.search(part) for part in parts):
-            return [self._plain(pattern, parts)]
+            return [self._plain(pattern, "/".join(parts))]
         found = [""]
         for part in parts:
-            found = [inner for one in found for inner in self._step(one, part)]
+            found = [inner for one in found for inner in self._step(self.tree.resolve(one), part)]
         found = [path for path in found if not self.leaves_out(path)]
         if not found:
             raise errors.NotFoundError(f"no source files were specified: {pattern} matches nothing")
         return found
 
-    def _plain(self, pattern: str, parts: list[str]) -> str:
-        path = self.tree.resolve("/".join(parts))
-        if self.tree.lstat(path) is None or self.leaves_out(path):
+    def _plain(self, pattern: str, path: str) -> str:
+        real = self.tree.resolve(path)
+        path = self.tree.resolve(path, follow=False)
+        if self.tree.lstat(real) is None or self.leaves_out(path) or self.leaves_out(real):
             where = f"in {self.what}"
             if self.ignore.patterns:
                 where += " or excluded by .dockerignore"
@@ -68,20 +71,20 @@ class Files:
         return path
 
     def _step(self, directory: str, part: str) -> list[str]:
-        def below(name: str) -> str:
-            return self.tree.resolve(f"{directory}/{name}")
-
+        """The paths of a directory that one part of a pattern means, if they lead to something."""
         if part == "..":
             return [directory.rpartition("/")[0]]
         if not self.tree.is_directory(directory):
             return []
-        if not _MAGIC.search(part):
-            return [below(part)] if self.tree.lstat(below(part)) else []
-        try:
-            match = re.compile(expression(part.replace("**", "*")), re.DOTALL)
-        except re.error as error:
-            raise errors.UsageError(f"syntax error in pattern {part!r}: {error}") from None
-        return [below(name) for name in self.tree.listdir(directory) if match.fullmatch(name)]
+        names = [part]
+        if _MAGIC.search(part):
+            try:
+                match = re.compile(expression(part.replace("**", "*")), re.DOTALL)
+            except re.error as error:
+                raise errors.UsageError(f"syntax error in pattern {part!r}: {error}") from None
+            names = [name for name in self.tree.listdir(directory) if match.fullmatch(name)]
+        paths = [f"{directory}/{name}" if directory else name for name in names]
+        return [path for path in paths if self.tree.lstat(self.tree.resolve(path)) is not None]
 
     def leaves_out(self, path: str) -> bool:
         """Whether a path is left out, and nothing below it is taken back in."""
