@@ -58,8 +58,13 @@ class StageBuild:
         step = self._step(0, self._stage.origin.line.text)
         begun = time.monotonic()
         self._tell(Started(step))
-        state = self._build.base(self._stage, lambda text: self._tell(
-            Output(step, text.encode() + b"\n")))  # fmt: skip
+        try:
+            state = self._build.base(self._stage, lambda text: self._tell(
+                Output(step, text.encode() + b"\n")))  # fmt: skip
+        except errors.LabError as error:
+            if isinstance(error, DockerfileError | RunError):
+                raise
+            raise self._stage.origin.line.wrong(str(error)) from error
         self._tell(Done(step, state.key, True, time.monotonic() - begun))
         triggers = state.config.pop("OnBuild", None) or []
         if triggers:
