@@ -11,7 +11,9 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -44,7 +46,8 @@ def bundle(place: Path) -> Path:
         raise UnsupportedError("the benchmark", "there is no busybox", "apt install busybox-static")
     for folder in ("bin", "proc", "dev", "sys", "tmp", "etc"):
         (place / "rootfs" / folder).mkdir(parents=True, exist_ok=True)
-    shutil.copy(busybox, place / "rootfs/bin/true")
+    for name in ("true", "sleep"):
+        shutil.copy(busybox, place / "rootfs/bin" / name)
     document = configuration(list(MASKED_PATHS), list(READONLY_PATHS))
     (place / "config.json").write_text(json.dumps(document))
     return place
@@ -142,15 +145,32 @@ def from_zygote(zygote: Zygote, place: Path, where: Path) -> Callable[[], None]:
 
 
 def monitor_memory(zygote: Zygote, place: Path, where: Path) -> int:
-    """Bytes that one monitor has for itself alone (Private_* of smaps_rollup, proc(5))."""
-    with zygote.run(_request(place, where)) as handle:
-        with open(f"/proc/{handle.pid}/status") as file:
-            monitor = next(line.split()[1] for line in file if line.startswith("PPid:"))
+    """Bytes that one monitor has for itself alone (Private_* of smaps_rollup, proc(5)).
+
+    Of a container that runs: while it is created a second process is beside it, for that moment.
+    """
+    living = place / "living"
+    living.mkdir()
+    document = json.loads((where / "config.json").read_text())
+    document["root"]["path"] = str(where / "rootfs")
+    document["process"]["args"] = ["/bin/sleep", "1000"]
+    (living / "config.json").write_text(json.dumps(document))
+    with zygote.run(_request(place, living)) as handle:
+        handle.start()
+        monitor = _parent(handle.pid)
+        while _parent(monitor) != zygote.pid:
+            time.sleep(0.01)
+            monitor = _parent(handle.pid)
         with open(f"/proc/{monitor}/smaps_rollup") as file:
             private = [int(line.split()[1]) for line in file if line.startswith("Private_")]
-        handle.start()
+        os.kill(handle.pid, signal.SIGKILL)
         handle.wait()
     return 1024 * sum(private)
+
+
+def _parent(pid: int) -> int:
+    with open(f"/proc/{pid}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
 
 
 def _request(place: Path, where: Path) -> Request:
