@@ -86,7 +86,11 @@ def apply(
             is left for the caller to remove.
         OSError: the kernel refused, such as on a full disk.
     """
+    from labcontainer.image import ahead  # threads: `run` of what is unpacked needs none
+
     source = tarformat.Source(stream)
+    early = ahead.Ahead(source.fetch)
+    source.next_chunk = early.take
     work = _Apply(root_fd, whiteouts, user_xattr, owners, limits)
     try:
         for entry in (members := tarformat.Members(source)):
@@ -99,6 +103,7 @@ def apply(
         work.finish()
     finally:
         work.close()
+        early.close()
     return Applied(source.digest, work.size, work.entries)
 
 

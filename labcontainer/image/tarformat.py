@@ -69,10 +69,14 @@ class Entry:
 
 
 class Source:
-    """A stream in blocks; `digest` is that of all bytes that were taken."""
+    """A stream in blocks; `digest` is that of all bytes that were taken.
+
+    `next_chunk` gives the chunks: `fetch` itself, or what calls that early (see `ahead`).
+    """
 
     def __init__(self, file: Readable) -> None:
         self._file = file
+        self.next_chunk = self.fetch
         self._buffer = memoryview(b"")
         self._place = 0
         self._hash = hashlib.sha256()
@@ -84,12 +88,17 @@ class Source:
         """sha256 of everything so far; at the end, of the whole stream."""
         return f"sha256:{self._hash.hexdigest()}"
 
-    def _fill(self) -> bool:
+    def fetch(self) -> bytes:
+        """Read one chunk of the stream itself."""
         data = self._file.read(CHUNK)
         self._hash.update(data)
         self.count += len(data)
         if self.tee is not None:
             self.tee(data)
+        return data
+
+    def _fill(self) -> bool:
+        data = self.next_chunk()
         self._buffer, self._place = memoryview(data), 0
         return bool(data)
 
