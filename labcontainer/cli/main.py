@@ -41,6 +41,7 @@ COMMANDS = {
     "doctor": "tell what this machine can do, and the fix where it can't",
     "vm": "boot a kernel as an ordinary process",
     "bench": "measure a process, a container and a virtual machine side by side",
+    "lab": "the Jupyter kernel that is root of a user-mode kernel",
     "create": "make a container without starting it",
     "attach": "connect the terminal to a running container",
     "exec": "run one more program in a running container",

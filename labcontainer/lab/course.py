@@ -17,6 +17,7 @@ from labcontainer.lab.cells import (
 from labcontainer.lab.doctor import probe
 from labcontainer.lab.doctor import table as doctor
 from labcontainer.lab.figures import Canvas, bars, figure
+from labcontainer.lab.figures_build import build_graph
 from labcontainer.lab.figures_layers import layer_stack
 from labcontainer.lab.figures_merkle import merkle_tree
 from labcontainer.lab.helper import (
@@ -46,6 +47,7 @@ __all__ = [
     "alias",
     "attempt",
     "bars",
+    "build_graph",
     "choice",
     "command",
     "diff",

@@ -15,8 +15,13 @@ COURSE_SEED = "course"  # stored outputs are made with this one
 
 
 def home() -> Path:
-    """The folder that `mycontainer/` lies in: LABCONTAINER_HOME, else where the notebooks are."""
-    return Path(os.environ.get("LABCONTAINER_HOME") or os.getcwd()).resolve()
+    """The folder that `mycontainer/` lies in: where the notebooks are, unless a variable says.
+
+    LABCONTAINER_HOME names a place for all that labcontainer keeps, LABCONTAINER_WORK for this
+    alone: in the user-mode kernel work is the host's, and images are not.
+    """
+    chosen = os.environ.get("LABCONTAINER_WORK") or os.environ.get("LABCONTAINER_HOME")
+    return Path(chosen or os.getcwd()).resolve()
 
 
 def package() -> Path:

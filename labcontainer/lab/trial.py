@@ -246,7 +246,7 @@ def main() -> None:
     """The check's process: enter the sandbox, check, print the outcome."""
     order = _order(json.load(sys.stdin))
     os.environ["LABCONTAINER_SEED"] = order.seed
-    os.environ["LABCONTAINER_HOME"] = str(student.home())
+    os.environ["LABCONTAINER_WORK"] = str(student.home())
     writable = tuple(f"/sys/fs/{name}" for name in order.writes)
     mode = sandbox.enter(int(sys.argv[1]), read_only=True, writable=writable)
     if mode != "none":

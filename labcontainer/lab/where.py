@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 HERE, UML = "here", "uml"
 MEMORY = "512M"
 SLOWER = 8  # times: a system call in the guest costs some 30 native ones, computing the same
-# Files that must be in the guest's memory: an overlay can't lie on the guest's root or on a share.
-KEPT = "/run/lab"
 _PASSED = ("LABCONTAINER_", "LC_", "LANG", "PYTHON")
 
 T = TypeVar("T")
@@ -290,15 +288,11 @@ def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
     from labcontainer.vm import boot
 
     passed = {k: v for k, v in os.environ.items() if k.startswith(_PASSED)}
-    own = {**boot.GUEST_ENV, **passed, "LABCONTAINER_HOME": str(student.home())}
+    passed.pop("LABCONTAINER_HOME", None)  # what is kept there is the host's; see boot.py
+    own = {**boot.GUEST_ENV, **passed, "LABCONTAINER_WORK": str(student.home())}
     own["PATH"] = f"{os.path.dirname(sys.executable)}:{boot.GUEST_ENV['PATH']}"
     own["LABCONTAINER_WHERE"] = HERE  # it is there already
     return {**own, **(given or {})}
-
-
-def for_commands() -> dict[str, str]:
-    """What a `labcontainer …` of a cell gets: a place for images that an overlay can lie on."""
-    return {"LABCONTAINER_HOME": KEPT}
 
 
 def state() -> dict[str, Any]:

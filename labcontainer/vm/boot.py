@@ -112,6 +112,9 @@ def _file_systems() -> list[Step]:
         Step("message queues", f"{mount} mqueue mqueue /dev/mqueue", True),
         Step("run-time files", f"{mount} tmpfs -o mode=755 run /run"),
         Step("temporary files", f"{mount} tmpfs -o mode=1777 tmp /tmp"),
+        # An overlay can't lie on the root, which is one itself.
+        Step("a place for images and containers", "mkdir -p /var/lib/labcontainer"),
+        Step("in memory", f"{mount} tmpfs -o mode=755 kept /var/lib/labcontainer"),
         Step("control groups, version 2", f"{mount} cgroup2 cgroup2 /sys/fs/cgroup"),
         *[
             Step(f"controller {one}", f"echo +{one} > /sys/fs/cgroup/cgroup.subtree_control", True)

@@ -323,7 +323,8 @@ class Guest:
     def turn(self, seconds: float | None) -> None:
         """Take in what comes within a time, from the guest and from what is watched."""
         for key, _ in self._selector.select(seconds):
-            key.data()
+            if key.fd in self._selector.get_map():  # an earlier one may have closed it
+                key.data()
 
     def _until(self, done: Callable[[], bool], timeout: float | None, what: str) -> None:
         ends = None if timeout is None else time.monotonic() + timeout

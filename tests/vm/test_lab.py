@@ -18,6 +18,7 @@ import pytest
 
 from labcontainer.lab.exercise import DONE, NOT_YET, Outcome, find
 from tests.notebooks.learner import JUDGE, NOTEBOOKS, ROOT, Learner, learner, nbval
+from tests.vm.guests import kernels
 
 UID = 1000 if os.geteuid() == 0 else os.geteuid()
 pytestmark = [pytest.mark.requires("uml", "seccomp"), pytest.mark.timeout(300)]
@@ -119,27 +120,20 @@ time.sleep(100)
 """
 
 
-def kernels(home: Path) -> list[str]:
-    """User-mode kernels whose writable directory is a learner's home, or were started for it."""
-    listed = subprocess.run(["ps", "-ewwo", "pid=,args="], capture_output=True, text=True)
-    return [line for line in listed.stdout.splitlines() if "linux.uml" in line]
-
-
 def test_a_killed_notebook_leaves_no_kernel() -> None:
     with learner(UID) as student:
-        before = kernels(student.home)
         program = subprocess.Popen(
             ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", sys.executable, "-c",
              HOLDS] if os.geteuid() == 0 else [sys.executable, "-c", HOLDS],
             stdout=subprocess.PIPE, text=True, cwd=ROOT,
-            env=os.environ | {"LABCONTAINER_HOME": str(student.home)},
+            env=os.environ | {"LABCONTAINER_HOME": str(student.home), "TMPDIR": str(student.home)},
         )  # fmt: skip
         assert program.stdout is not None
         assert program.stdout.readline().strip() == str(program.pid)
-        assert len(kernels(student.home)) > len(before)
+        assert kernels(student.home)
         program.send_signal(signal.SIGKILL)
         program.communicate()
         ends = time.monotonic() + 10
-        while set(kernels(student.home)) - set(before) and time.monotonic() < ends:
+        while kernels(student.home) and time.monotonic() < ends:
             time.sleep(0.05)
-        assert set(kernels(student.home)) <= set(before)
+        assert not kernels(student.home)

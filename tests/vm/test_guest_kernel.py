@@ -1,0 +1,162 @@
+"""A Jupyter kernel inside a user-mode kernel, as the lab's front end meets it.
+
+The learner is uid 1000 without capabilities, with no_new_privs and Docker's default seccomp filter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from labcontainer.lab import guest_kernel
+from tests.notebooks.learner import NOTEBOOKS, ROOT, Learner, learner, nbval, tier
+from tests.vm.guests import kernels
+from tests.vm.test_lab import CONFINED, UID
+
+pytestmark = [pytest.mark.requires("uml", "seccomp"), pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def spec_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """What JUPYTER_PATH must say for the kernel to be found."""
+    place = tmp_path_factory.mktemp("prefix")
+    for folder in (place, place.parent):
+        folder.chmod(0o755)
+    command = [sys.executable, "-m", "labcontainer.cli.main", "lab", "kernel"]
+    said = subprocess.run(
+        [*command, "install", "--prefix", str(place)],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    folder = place / "share/jupyter/kernels/labcontainer-uml"
+    assert said.stdout.startswith(f"{folder}: labcontainer (user-mode Linux)")
+    assert json.loads((folder / "kernel.json").read_text()) == guest_kernel.spec()
+    yield str(place / "share/jupyter")
+    subprocess.run([*command, "remove", "--prefix", str(place)], check=True, cwd=ROOT)
+    assert not folder.exists()
+
+
+def confined(student: Learner, path: str, *argv: str | Path) -> subprocess.CompletedProcess[str]:
+    words = [
+        "env",
+        f"JUPYTER_PATH={path}",
+        f"TMPDIR={student.home}",
+        sys.executable,
+        "-c",
+        CONFINED,
+        *map(str, argv),
+    ]
+    return student.run(words, timeout=280)
+
+
+# A front end: what it sees is printed as lines of JSON.
+FRONT_END = """
+import json, sys, threading, time
+from jupyter_client.manager import KernelManager
+manager = KernelManager(kernel_name="labcontainer-uml")
+manager.start_kernel()
+client = manager.client()
+client.start_channels()
+client.wait_for_ready(timeout=100)
+
+def run(code):
+    seen = []
+    def hear(message):
+        content = message["content"]
+        if message["msg_type"] in ("stream", "error"):
+            seen.append(content.get("text") or content["ename"])
+    client.execute_interactive(code, timeout=100, output_hook=hear)
+    print(json.dumps("".join(seen)), flush=True)
+"""
+TALKS = (
+    FRONT_END
+    + """
+run("import os; print(os.uname().release, os.getuid(), os.getcwd())")
+run("print(open('/proc/self/status').read().split('CapEff:')[1].split()[0])")
+run("print('x' * 3_000_000)")
+run("print(len(%r))" % ("y" * 300_000))
+run("open('saved', 'w').write('kept'); before = 1")
+threading.Timer(1, manager.interrupt_kernel).start()
+run("import time\\nfor i in range(60): time.sleep(1)")
+manager.restart_kernel(now=False)
+client.wait_for_ready(timeout=100)
+run("print('before' in globals(), open('saved').read())")
+manager.shutdown_kernel()
+print(json.dumps(manager.is_alive()))
+"""
+)
+
+
+def test_cells_interrupt_restart_and_shutdown(spec_path: str) -> None:
+    with learner(UID) as student:
+        code = f"import os; os.chdir({str(student.home)!r})\n{TALKS}"
+        done = confined(student, spec_path, sys.executable, "-c", code)
+        assert done.returncode == 0, done.stderr[-3000:]
+        said = [json.loads(line) for line in done.stdout.splitlines()]
+        release, uid, where = said[0].split()
+        assert release != os.uname().release
+        assert (uid, where) == ("0", str(student.home))
+        assert int(said[1], 16) & 1 << 21, "CAP_SYS_ADMIN, in there"
+        assert said[2] == "x" * 3_000_000 + "\n"
+        assert said[3] == "300000\n"
+        assert said[4:6] == ["", "KeyboardInterrupt"]
+        assert said[6] == "False kept\n", "a new process, and work that is saved outside"
+        assert said[7] is False
+        made = student.home / "saved"
+        assert (made.read_text(), made.stat().st_uid) == ("kept", UID)
+        assert not kernels(student.home)
+
+
+HOLDS = (
+    FRONT_END
+    + """
+run("pass")
+print(manager.provisioner.pid, flush=True)
+time.sleep(100)
+"""
+)
+
+
+@pytest.mark.parametrize("killed", ["the kernel", "Jupyter"])
+def test_nothing_is_left_after_kill_9(spec_path: str, killed: str) -> None:
+    """Killed is what Jupyter started, or Jupyter itself, which can then end nothing."""
+    with learner(UID) as student:
+        drop = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
+        argv = [*(drop if os.geteuid() == 0 else []), sys.executable, "-c", HOLDS]
+        environment = os.environ | {
+            "JUPYTER_PATH": spec_path, "LABCONTAINER_HOME": str(student.home),
+            "HOME": str(student.home), "TMPDIR": str(student.home),
+            "JUPYTER_RUNTIME_DIR": str(student.home / ".runtime"),
+        }  # fmt: skip
+        front_end = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                     text=True, cwd=student.home, env=environment)  # fmt: skip
+        try:
+            assert front_end.stdout is not None
+            assert front_end.stdout.readline() == '""\n'
+            pid = int(front_end.stdout.readline())
+            assert kernels(student.home)
+            os.kill(pid if killed == "the kernel" else front_end.pid, signal.SIGKILL)
+            ends = time.monotonic() + 10
+            while kernels(student.home) and time.monotonic() < ends:
+                time.sleep(0.1)
+            assert not kernels(student.home)
+        finally:
+            front_end.kill()
+            front_end.communicate()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_notebook_has_the_same_outputs_there(spec_path: str, path: Path) -> None:
+    if tier(path) == "T4":
+        pytest.skip("T4 boots machines of its own: QEMU is not for a guest")
+    words = [word for word in nbval(path, 120) if word != "--nbval-current-env"]
+    with learner(UID) as student:
+        done = confined(student, spec_path, *words, f"--nbval-kernel-name={guest_kernel.NAME}")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
