@@ -14,6 +14,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    make_scanner: Any
+    make_encoder: Any
+    encode_basestring_ascii: Any
+else:
+    try:
+        from _json import encode_basestring_ascii, make_encoder, make_scanner
+    except ImportError:  # a Python without it, or with other names in it
+        encode_basestring_ascii = make_encoder = make_scanner = None
+
 SIZE_LIMIT = 16 << 20  # bytes of a document that are read
 
 
@@ -59,12 +68,9 @@ def loads(text: str, where: str) -> Any:
 def _scan(text: str, start: int) -> tuple[Any, int]:
     """One value from `start` on, and where it ends."""
     try:
-        from _json import make_scanner
-
-        scan: Any = make_scanner(_Rules())  # type: ignore[arg-type]
-        found: tuple[Any, int] = scan(text, start)
+        found: tuple[Any, int] = make_scanner(_Rules())(text, start)
         return found
-    except (ImportError, AttributeError, TypeError, SystemError):
+    except (AttributeError, TypeError, SystemError):
         # SystemError: text that is no JSON, and `json`, whose error the scanner wants to raise,
         # is not loaded.
         import json
@@ -108,13 +114,11 @@ def dumps(value: Any, indent: int = 0) -> str:
     """A value as JSON text; on one line, or with `indent` spaces a level for people."""
     if not indent:
         try:
-            from _json import encode_basestring_ascii, make_encoder
-
             make = make_encoder(
                 *(None, _refuse, encode_basestring_ascii, None, ":", ","), *(False, False, True)
             )
             return "".join(make(value, 0))
-        except (ImportError, TypeError):
+        except TypeError:
             pass
     import json
 

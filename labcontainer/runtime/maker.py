@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
+LIMIT = 65536  # bytes of a request
+
+
 class Request(Record):
     """What the zygote is asked for.
 
@@ -43,6 +46,18 @@ class Request(Record):
     no_pivot: bool = False
 
 
+def read_request(data: bytes) -> Request:
+    """A request as it comes over the socket.
+
+    Raises:
+        SpecError, StepError: it is none.
+    """
+    try:
+        return Request(**jsontext.loads(data.decode(), "the request"))
+    except TypeError as error:
+        raise StepError("zygote", str(error)) from error
+
+
 class Maker:
     """The monitor's end of the conversation with a maker."""
 
@@ -56,15 +71,14 @@ class Maker:
         os.close(theirs)
         self.channel = handshake.Channel(mine)
 
-    def make(self, request: Request, streams: tuple[int, ...]) -> None:
+    def make(self, request: bytes, streams: tuple[int, ...]) -> None:
         """Have a container created; `ready` with its pid and its pidfd, or `failed`, comes back.
 
         Args:
-            request: which container.
+            request: which container, as the zygote was asked for it.
             streams: what the container gets as 0, 1 and 2; none where it has a terminal.
         """
-        text = jsontext.dumps(request.as_dict())
-        self.channel.send("create", text, descriptors=streams)
+        self.channel.send_raw(request, streams)
 
 
 def _main(channel: handshake.Channel) -> NoReturn:
@@ -75,9 +89,9 @@ def _main(channel: handshake.Channel) -> NoReturn:
     try:
         gc.disable()  # it ends before there is garbage
         _own_all_memory()
-        name, fields, streams = channel.receive()
-        if name == "create":
-            _make(Request(**jsontext.loads(fields[0], "the request")), streams, channel)
+        data, streams = sockets.receive(channel.fd, LIMIT)
+        if data:
+            _make(read_request(data), streams, channel)
         status = 0
     except BaseException as error:  # a fork must not go on as the zygote
         known = isinstance(error, (LabError, OSError))

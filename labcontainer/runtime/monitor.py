@@ -23,7 +23,7 @@ from labcontainer.runtime import container, ending, handshake, jsontext, state
 from labcontainer.runtime.attach import Attach
 from labcontainer.runtime.journal import Journal
 from labcontainer.runtime.loop import Loop
-from labcontainer.runtime.maker import Maker, Request
+from labcontainer.runtime.maker import LIMIT, Maker, Request, read_request
 from labcontainer.undo import Undo
 
 TYPE_CHECKING = False
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 CHUNK = 8192
-LIMIT = 65536  # bytes of a request
 PATIENCE = 2000  # milliseconds that clients have after the end to take what was said
 
 
@@ -52,14 +51,14 @@ class Monitor:
         self._end: dict[str, object] = {}
         self._problem: LabError | OSError | None = None
 
-    def run(self) -> None:
-        """The whole of its life.
+    def run(self, asked: bytes) -> None:
+        """The whole of its life; `asked` is the request as the maker reads it too.
 
         Raises:
             LabError, OSError: the container could not be created; nothing is left of it.
         """
         with Undo() as undo:
-            self._ask()
+            self._ask(asked)
             undo.push(self._call_off)
             self._open(undo)  # meanwhile the maker works
             self._hear_ready()
@@ -89,10 +88,10 @@ class Monitor:
 
     # --- the container ---------------------------------------------------------------------------
 
-    def _ask(self) -> None:
+    def _ask(self, asked: bytes) -> None:
         """Ask the maker for it."""
         streams = () if self.request.terminal else self._pipes()
-        self._maker.make(self.request, streams)
+        self._maker.make(asked, streams)
         for fd in streams:
             os.close(fd)
 
@@ -272,7 +271,7 @@ def main(zygote: int) -> NoReturn:
         os.close(zygote)
         if descriptors:
             requester = descriptors[0]
-            Monitor(_read(data), requester, maker).run()
+            Monitor(read_request(data), requester, maker).run(data)
         status = 0
     except BaseException as error:  # a fork must not go on as the zygote
         known = isinstance(error, (LabError, OSError))
@@ -280,10 +279,3 @@ def main(zygote: int) -> NoReturn:
         handshake.Channel(requester).send_raw(handshake.failure("", shown))
     finally:
         os._exit(status)
-
-
-def _read(data: bytes) -> Request:
-    try:
-        return Request(**jsontext.loads(data.decode(), "the request"))
-    except TypeError as error:
-        raise StepError("zygote", str(error)) from error

@@ -19,7 +19,7 @@ from labcontainer.errors import StateError
 from labcontainer.kernel import sockets, syscalls
 from labcontainer.kernel.signals import signal
 from labcontainer.record import Record
-from labcontainer.runtime import handshake, journal, jsontext, monitor
+from labcontainer.runtime import handshake, journal, jsontext, maker, monitor
 from labcontainer.runtime.maker import Request
 
 TYPE_CHECKING = False
@@ -199,7 +199,7 @@ def main(fd: int) -> NoReturn:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     while True:
-        data, descriptors = sockets.receive(fd, monitor.LIMIT)
+        data, descriptors = sockets.receive(fd, maker.LIMIT)
         if not descriptors:
             os._exit(0)  # the spare hears it
         if not spare.take(data, descriptors):
