@@ -66,6 +66,7 @@ def test_cve_2019_5736_the_entry_point_is_proc_self_exe(home: OciHome, script: b
 
 
 WATCH = """
+cat /proc/1/maps > /maps
 : > /found
 while :; do
   for p in /proc/[0-9]*; do
