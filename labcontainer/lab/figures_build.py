@@ -71,7 +71,7 @@ def _stage(
     title = stage.name if wanted else f"{stage.name} (not needed)"
     canvas.frame(x, y, _WIDE, _height(stage), title, "inside" if wanted else "quiet")
     for row, line in enumerate([stage.origin.line, *(step.line for step in stage.steps)]):
-        text = line.text if len(line.text) <= 34 else line.text[:33] + "…"
+        text = line.text if len(line.text) <= 32 else line.text[:31] + "…"
         mark = " ✓" if line.text in cached else ""
         canvas.text(x + 14, y + 46 + _STEP * row, text + mark, size=12)
 
