@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 
+from labcontainer import errors
 from labcontainer.image import deleting, layers, tarformat, tarheader
 from labcontainer.image.tarformat import (
     BLOCK_DEVICE,
@@ -38,6 +39,7 @@ CHUNK = 1 << 20
 _KINDS = {stat.S_IFREG: FILE, stat.S_IFDIR: DIRECTORY, stat.S_IFLNK: SYMLINK,
           stat.S_IFCHR: CHAR, stat.S_IFBLK: BLOCK_DEVICE, stat.S_IFIFO: FIFO}  # fmt: skip
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
+_REDIRECT = ("trusted.overlay.redirect", "user.overlay.redirect")
 _NO_FOLLOW = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -109,17 +111,17 @@ class _Walk:
     def tree(self, fd: int, path: str, *, keep: Callable[[str, os.stat_result], bool]) -> None:
         """What is in a directory; `keep` says which members, and whether to go into one."""
         for name in sorted(os.listdir(fd), key=os.fsencode):
-            inner = f"{path}/{name}" if path else name
+            inner = below(path, name)
             found = os.lstat(name, dir_fd=fd)
             if not keep(inner, found):
                 continue
             self.member(fd, name, inner, found)
             if stat.S_ISDIR(found.st_mode):
-                below = deleting.open_directory(fd, name)
+                deeper = deleting.open_directory(fd, name)
                 try:
-                    self.tree(below, inner, keep=keep)
+                    self.tree(deeper, inner, keep=keep)
                 finally:
-                    os.close(below)
+                    os.close(deeper)
 
     def member(self, parent: int, name: str, path: str, found: os.stat_result) -> None:
         """One file of any kind; sockets can't be in an archive, and are left out."""
@@ -154,6 +156,18 @@ class _Walk:
             self._writer.add(entry, fd)
         finally:
             os.close(fd)
+
+
+def below(path: str, name: str) -> str:
+    """The path of a member of a directory.
+
+    Raises:
+        LabError: it is longer than what is unpacked again.
+    """
+    inner = f"{path}/{name}" if path else name
+    if len(inner) > layers.LONGEST or inner.count("/") >= layers.DEEPEST:
+        raise errors.LabError(f"{inner[:60]!r}… is a path too long or too deep for a layer")
+    return inner
 
 
 def entry_of(path: str, kind: str, found: os.stat_result) -> Entry:
@@ -227,18 +241,27 @@ class _Upper:
         if path and is_opaque(fd):
             self._writer.add(Entry(f"{path}/{layers.OPAQUE}", mode=0o644))
         for name in sorted(os.listdir(fd), key=os.fsencode):
-            inner = f"{path}/{name}" if path else name
+            inner = below(path, name)
             found = os.lstat(name, dir_fd=fd)
             if stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:
                 self._writer.add(whiteout(inner))
                 continue
             self._walk.member(fd, name, inner, found)
             if stat.S_ISDIR(found.st_mode):
-                below = deleting.open_directory(fd, name)
+                deeper = deleting.open_directory(fd, name)
                 try:
-                    self.directory(below, inner)
+                    _check_whole(deeper, inner)
+                    self.directory(deeper, inner)
                 finally:
-                    os.close(below)
+                    os.close(deeper)
+
+
+def _check_whole(fd: int, path: str) -> None:
+    """A directory that was renamed is but a reference in the upper directory (redirect_dir)."""
+    for name in _REDIRECT:
+        if name in os.listxattr(fd):
+            fix = "mount with redirect_dir=off"
+            raise errors.UnsupportedError(f"a layer of {path!r}", f"it has {name}", fix)
 
 
 def whiteout(path: str) -> Entry:
@@ -267,18 +290,29 @@ def pack_changes(old_fd: int, new_fd: int, out: Writable, *, newest: int | None 
 
 
 class _Changes:
-    """Two trees side by side."""
+    """Two trees side by side.
+
+    A directory in which something has changed is a member too, though it is the same: else whoever
+    unpacks the layer by itself would have to guess its owner and mode.
+    """
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._walk = _Walk(writer, None)
+        self._unsaid: list[tuple[int, str, str, os.stat_result]] = []  # directories on the way here
+
+    def _say(self) -> None:
+        for directory in self._unsaid:
+            self._walk.member(*directory)
+        self._unsaid.clear()
 
     def directory(self, old: int, new: int, path: str) -> None:
         """The changes in one directory that both have."""
         before, after = set(os.listdir(old)), set(os.listdir(new))
         for name in sorted(before | after, key=os.fsencode):
-            inner = f"{path}/{name}" if path else name
+            inner = below(path, name)
             if name not in after:
+                self._say()
                 self._writer.add(whiteout(inner))
                 continue
             found = os.lstat(name, dir_fd=new)
@@ -286,6 +320,7 @@ class _Changes:
             if known is not None and stat.S_ISDIR(known.st_mode) and stat.S_ISDIR(found.st_mode):
                 self._both_directories(old, new, name, inner, known, found)
             elif known is None or not same(old, new, name, known, found):
+                self._say()
                 if known is not None and stat.S_ISDIR(known.st_mode):
                     self._writer.add(whiteout(inner))
                 self._all(new, name, inner, found)
@@ -293,14 +328,17 @@ class _Changes:
     def _both_directories(
         self, old: int, new: int, name: str, path: str, known: os.stat_result, found: os.stat_result
     ) -> None:
+        self._unsaid.append((new, name, path, found))
         if not same(old, new, name, known, found):
-            self._walk.member(new, name, path, found)
-        above, below = deleting.open_directory(old, name), deleting.open_directory(new, name)
+            self._say()
+        before, after = deleting.open_directory(old, name), deleting.open_directory(new, name)
         try:
-            self.directory(above, below, path)
+            self.directory(before, after, path)
         finally:
-            os.close(above)
-            os.close(below)
+            os.close(before)
+            os.close(after)
+        if self._unsaid:
+            self._unsaid.pop()
 
     def _all(self, new: int, name: str, path: str, found: os.stat_result) -> None:
         self._walk.member(new, name, path, found)

@@ -160,6 +160,7 @@ class _Apply:
             os.mkdir(name, 0o755, dir_fd=parent)
         except FileExistsError:  # a link that leads to nothing
             raise errors.LabError(f"the archive's {path!r} is a link, not a directory") from None
+        os.chmod(name, 0o755, dir_fd=parent)  # whatever our umask is
         return os.open(name, _DIR | os.O_NOFOLLOW, dir_fd=parent)
 
     def close(self) -> None:

@@ -189,7 +189,8 @@ class Snapshots:
         os.makedirs(self.path, mode=0o711, exist_ok=True)
 
     def _fill(self, folder: str, stream: compression.Readable) -> About:
-        os.mkdir(f"{folder}/fs", 0o755)
+        os.mkdir(f"{folder}/fs")
+        os.chmod(f"{folder}/fs", 0o755)  # whatever our umask is
         fd = os.open(f"{folder}/fs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         reader = compression.Reader(stream)
         try:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labcontainer import errors
 from labcontainer.image import diff, tarformat
 from labcontainer.image.tarformat import Entry
 from tests.unit import trees
@@ -37,13 +38,29 @@ def test_a_tree_comes_back(tree: dict[str, Any]) -> None:
 
 @slow_disk
 @given(trees.TREES)
-def test_pythons_tarfile_reads_what_we_write(tree: dict[str, Any]) -> None:
+def test_gnu_tar_and_pythons_tarfile_read_what_we_write(tree: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as top:
         trees.build(tree, Path(top, "one"))
         data, _ = packed(Path(top, "one"))
         with tarfile.open(fileobj=io.BytesIO(data)) as file:
-            names = {member.name: member for member in file}
-        assert set(names) == set(trees.seen(Path(top, "one")))
+            file.extraction_filter = lambda member, _path: member  # all of it; Python before 3.12
+            file.extractall(Path(top, "two"))
+        os.mkdir(f"{top}/three")
+        subprocess.run(["tar", "-C", f"{top}/three", "-xp"], input=data, check=True)
+        assert trees.seen(Path(top, "two")) == trees.seen(Path(top, "one"))
+        assert trees.seen(Path(top, "three")) == trees.seen(Path(top, "one"))
+
+
+@slow_disk
+@given(trees.TREES, st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]))
+def test_we_read_what_pythons_tarfile_writes(tree: dict[str, Any], form: int) -> None:
+    out = io.BytesIO()
+    with tempfile.TemporaryDirectory() as top:
+        trees.build(tree, Path(top, "one"))
+        with tarfile.open(fileobj=out, mode="w", format=form) as file:
+            file.add(Path(top, "one"), ".")
+        apply(out.getvalue(), Path(top, "two"))
+        assert trees.seen(Path(top, "two")) == trees.seen(Path(top, "one"))
 
 
 @slow_disk
@@ -152,6 +169,48 @@ def test_no_change_is_an_empty_layer(tmp_path: Path) -> None:
     out = io.BytesIO()
     with opened(tmp_path / "one") as fd:
         assert diff.pack_changes(fd, fd, out).entries == 0
+
+
+def test_a_directory_with_changes_is_a_member_too(tmp_path: Path) -> None:
+    """A layer by itself says the mode of /root, though only a file in it is new."""
+    for name in ("old", "new"):
+        trees.build({"root": {"a": (b"", 0o644)}, "etc": {}, "z": {"gone": {}}}, tmp_path / name)
+        (tmp_path / name / "root").chmod(0o700)
+    trees.build({"b": (b"", 0o644)}, tmp_path / "new/root")
+    (tmp_path / "new/z/gone").rmdir()
+    for path in (tmp_path / "new").rglob("*"):
+        os.utime(path, (trees.WHEN, trees.WHEN))
+    out = io.BytesIO()
+    with opened(tmp_path / "old") as before, opened(tmp_path / "new") as after:
+        diff.pack_changes(before, after, out)
+    with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as file:
+        assert file.getnames() == ["root", "root/b", "z", "z/.wh.gone"]
+        assert file.getmember("root").mode == 0o700
+
+
+def test_a_directory_that_was_renamed_by_reference_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "upper/d").mkdir(parents=True)
+    os.setxattr(tmp_path / "upper/d", "user.overlay.redirect", b"/old")
+    with opened(tmp_path / "upper") as fd, pytest.raises(errors.UnsupportedError, match="redirect"):
+        diff.pack_upper(fd, io.BytesIO())
+
+
+@pytest.mark.parametrize("pack", [diff.pack, diff.pack_upper])
+def test_a_tree_too_deep_for_a_layer_is_one_error(tmp_path: Path, pack: Any) -> None:
+    (tmp_path / "tree" / "/".join("d" * 300)).mkdir(parents=True)
+    with opened(tmp_path / "tree") as fd, pytest.raises(errors.LabError, match="too deep"):
+        pack(fd, io.BytesIO())
+
+
+def test_directories_that_only_names_imply_are_open_to_all(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        apply(archive((Entry("usr/bin/f", mode=0o755), b"")), tmp_path / "root")
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / "root" / name).stat().st_mode)
+             for name in ("usr", "usr/bin", "usr/bin/f")]  # fmt: skip
+    assert modes == [0o755, 0o755, 0o755]
 
 
 def marks(path: Path) -> dict[str, Any]:
