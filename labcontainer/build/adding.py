@@ -18,25 +18,8 @@ if TYPE_CHECKING:
     from labcontainer.image.compression import Readable
     from labcontainer.image.diff import Writable
 
-GIT = ("git@", "git://", "ssh://")
 TIMEOUT = 60  # seconds without a byte
 _BZIP2, _XZ = b"BZh", b"\xfd7zXZ\x00"
-
-
-def is_url(source: str) -> bool:
-    """Whether ADD fetches it instead of looking into the context."""
-    return source.startswith(("http://", "https://"))
-
-
-def refuse_git(source: str) -> None:
-    """Repositories are not added.
-
-    Raises:
-        UnsupportedError: it is one.
-    """
-    if source.startswith(GIT) or (is_url(source) and source.partition("#")[0].endswith(".git")):
-        why = "a git repository as a source"
-        raise errors.UnsupportedError(f"ADD {source}", why, "clone it in a RUN, or pass its files")
 
 
 # --- archives -------------------------------------------------------------------------------------

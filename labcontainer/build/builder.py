@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 
 from labcontainer import errors
 from labcontainer.build import dockerfile, graph
@@ -32,7 +32,6 @@ from labcontainer.build.tree import Tree
 from labcontainer.image import documents, reference
 from labcontainer.image.documents import ImageConfig, Platform
 from labcontainer.image.packing import Layer
-from labcontainer.image.snapshots import Snapshots
 from labcontainer.image.store import Image, Store
 
 SIDE_BY_SIDE = 4
@@ -64,10 +63,9 @@ class Build:
         self.runner, self.tell = runner, tell
         self.newest = options.newest
         self.platform = options.platform or documents.host_platform()
-        self.snapshots = Snapshots(store)
         self.outer = _platform_arguments(self.platform)
         self.graph = self._draw_up()
-        self._states: dict[int, Future[State]] = {}
+        self._states: dict[int, Callable[[], State]] = {}  # waits for a stage that goes on
         self._images: dict[str, Image] = {}
         self._lock = threading.Lock()
         self._error: BaseException | None = None
@@ -111,20 +109,22 @@ class Build:
             first += 1 + len(stage.steps)
         if len(needed) == 1 or not self.options.side_by_side:
             for number, one in builds:
-                done: Future[State] = Future()
-                done.set_result(one.run())
-                self._states[number] = done
+                self._states[number] = partial(_itself, one.run())
         else:
             self._in_threads(builds)
-        return self._states[needed[-1].number].result()
+        return self._states[needed[-1].number]()
 
     def _in_threads(self, builds: list[tuple[int, StageBuild]]) -> None:
         """The first error ends the others. Stages wait only for some before them in the list."""
+        from concurrent.futures import ThreadPoolExecutor, wait
+
         with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(builds))) as pool:
+            running = []
             for number, one in builds:
-                self._states[number] = pool.submit(self._watched, one)
+                running.append(pool.submit(self._watched, one))
+                self._states[number] = running[-1].result
             try:
-                wait(self._states.values())
+                wait(running)
             except BaseException as error:  # the user's interrupt
                 self._fail(error)
                 raise
@@ -171,7 +171,7 @@ class Build:
         if stage.platform:
             platform = documents.parse_platform(stage.platform)
         if isinstance(stage.base, int):
-            found = self._states[stage.base].result().child()
+            found = self._states[stage.base]().child()
         elif stage.base == "scratch":
             found = State(platform, key_of("scratch", str(platform)))
         else:
@@ -194,13 +194,13 @@ class Build:
             return self._images[known]
 
     def _get(self, name: str, platform: Platform | None, say: Callable[[str], None]) -> Image:
-        from labcontainer.image import hostimage
-
         try:
             if not self.options.pull:
                 return self.store.image(name, platform)
         except errors.NotFoundError:
             pass
+        from labcontainer.image import hostimage
+
         parsed = reference.parse(name)
         if hostimage.is_built_in(parsed):
             from labcontainer.image import hostbase
@@ -218,9 +218,12 @@ class Build:
 
     def layers(self, state: State) -> tuple[str, ...]:
         """The directories of a state's layers, the top one first, unpacked."""
+        from labcontainer.image.snapshots import Snapshots
+
+        snapshots = Snapshots(self.store)
         for layer in state.layers:
-            self.snapshots.unpack_layer(layer.descriptor.digest, layer.diff_id)
-        return tuple(self.snapshots.directory(one.diff_id) for one in reversed(state.layers))
+            snapshots.unpack_layer(layer.descriptor.digest, layer.diff_id)
+        return tuple(snapshots.directory(one.diff_id) for one in reversed(state.layers))
 
     def tree(self, state: State) -> Tree:
         """The files of a state."""
@@ -229,7 +232,7 @@ class Build:
     def _origin(self, origin: str) -> State:
         stage = graph.by_name(self.graph.stages, origin)
         if stage is not None:
-            return self._states[stage.number].result()
+            return self._states[stage.number]()
         return _state_of(self.image(origin))
 
     def files(self, one: Instruction, origin: str) -> tuple[Files, Digests]:
@@ -291,14 +294,18 @@ class Build:
         )  # fmt: skip
 
 
+def _itself(state: State) -> State:
+    return state
+
+
 def _state_of(image: Image) -> State:
     """The state that an image stands for."""
     config = image.config
     pairs = zip(image.manifest.layers, config.diff_ids, strict=True)
     return State(
         config.platform, key_of("image", image.id), dict(config.config),
-        [Layer(descriptor, diff_id) for descriptor, diff_id in pairs],
-        [dict(one) for one in config.history], config.author, foreign=len(config.diff_ids),
+        [Layer(descriptor, diff_id) for descriptor, diff_id in pairs], config.history,
+        config.author,
     )  # fmt: skip
 
 

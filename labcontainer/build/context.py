@@ -9,7 +9,7 @@ from labcontainer import errors
 from labcontainer.build import ignore
 from labcontainer.build.digests import Digests
 from labcontainer.build.ignore import Ignore
-from labcontainer.build.sources import Files
+from labcontainer.build.sources import Files, refuse_git
 from labcontainer.build.tree import Tree
 
 TYPE_CHECKING = False
@@ -152,7 +152,7 @@ def of_url(url: str, folder: str, dockerfile: str = "") -> Context:
     """
     from labcontainer.build import adding
 
-    adding.refuse_git(url)
+    refuse_git(url)
     _, place = adding.fetch(url, "", folder)
     os.mkdir(f"{folder}/context")
     with open(place, "rb") as file:

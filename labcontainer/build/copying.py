@@ -1,7 +1,6 @@
-"""COPY and ADD: which files land where, what they are by digest, and the layer that they make.
+"""COPY and ADD: which files land where, and what they are by digest.
 
-The layer is written straight from the sources; nothing is mounted. Its digest is known before:
-names, kinds, modes, owners and contents count, times do not.
+Names, kinds, modes, owners and contents count for the digest, times do not.
 """
 
 from __future__ import annotations
@@ -20,12 +19,7 @@ from labcontainer.build.digests import Digests
 from labcontainer.build.ignore import Ignore
 from labcontainer.build.sources import Files, Member
 from labcontainer.build.tree import Tree
-from labcontainer.image import diff, layers, tarformat
 from labcontainer.record import Record
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from labcontainer.image.diff import Writable
 
 
 def made(mode: int = stat.S_IFDIR | 0o755) -> os.stat_result:
@@ -142,12 +136,12 @@ def digest(found: list[Member], target: Target, digests: Digests) -> str:
     """One digest of all members as they will be in the image."""
     whole = hashlib.sha256()
     for member in found:
-        line = [member.path, *_described(member, target), _content(member, digests)]
+        line = [member.path, *described(member, target), _content(member, digests)]
         whole.update(json.dumps(line).encode() + b"\n")
     return whole.hexdigest()
 
 
-def _described(member: Member, target: Target) -> list[int]:
+def described(member: Member, target: Target) -> list[int]:
     about = member.about
     mode = target.mode(about) if target.mode else stat.S_IMODE(about.st_mode)
     uid, gid = target.owner or (about.st_uid, about.st_gid)
@@ -162,64 +156,6 @@ def _content(member: Member, digests: Digests) -> str:
     if stat.S_ISREG(member.about.st_mode):
         return digests.of(member.real, member.about)
     return os.readlink(member.real) if stat.S_ISLNK(member.about.st_mode) else ""
-
-
-# --- the layer ------------------------------------------------------------------------------------
-
-
-def pack(
-    found: list[Member], target: Target, out: Writable, newest: int | None = None
-) -> diff.Packed:
-    """Write the members as a layer.
-
-    Raises:
-        LabError: a name would mean something else in a layer.
-    """
-    writer = diff.Writer(out, newest=newest)
-    links: dict[tuple[int, int], str] = {}
-    for member in found:
-        if member.path.rpartition("/")[2].startswith(layers.WHITEOUT):
-            why = f"a name that begins with {layers.WHITEOUT} is a mark of layers"
-            raise errors.UnsupportedError(f"copying {member.path}", why)
-        if member.path:
-            _add(writer, member, target, links)
-    return writer.finish()
-
-
-KINDS = {stat.S_IFREG: tarformat.FILE, stat.S_IFDIR: tarformat.DIRECTORY,
-          stat.S_IFLNK: tarformat.SYMLINK, stat.S_IFCHR: tarformat.CHAR,
-          stat.S_IFBLK: tarformat.BLOCK_DEVICE, stat.S_IFIFO: tarformat.FIFO}  # fmt: skip
-
-
-def _add(
-    writer: diff.Writer, member: Member, target: Target, links: dict[tuple[int, int], str]
-) -> None:
-    about = member.about
-    kind = KINDS[stat.S_IFMT(about.st_mode)]
-    entry = diff.entry_of(member.path, kind, about)
-    _, entry.mode, entry.uid, entry.gid, _ = _described(member, target)
-    if member.data is not None:
-        writer.bytes_file(entry, member.data)
-        return
-    key = (about.st_dev, about.st_ino)
-    if kind == tarformat.FILE and about.st_nlink > 1:
-        if key in links:
-            entry.kind, entry.target = tarformat.LINK, links[key]
-            writer.add(entry)
-            return
-        links[key] = member.path
-    if kind == tarformat.SYMLINK:
-        entry.target = os.readlink(member.real)
-    if kind not in (tarformat.FILE, tarformat.DIRECTORY) or not member.real:
-        writer.add(entry)
-        return
-    fd = os.open(member.real, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        entry.xattrs = diff.attributes(fd)
-        entry.size = os.fstat(fd).st_size if kind == tarformat.FILE else 0
-        writer.add(entry, fd)
-    finally:
-        os.close(fd)
 
 
 # --- modes ----------------------------------------------------------------------------------------

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from functools import cached_property
 
 from labcontainer import errors
-from labcontainer.build import adding, copying, sources, state
+from labcontainer.build import copying, sources, state
 from labcontainer.build.digests import Digests
 from labcontainer.build.dockerfile import Heredoc
 from labcontainer.build.instructions import Copy, Instruction
@@ -16,7 +15,7 @@ from labcontainer.build.sources import Files, Member
 from labcontainer.build.state import State
 from labcontainer.build.tree import Tree, ids
 from labcontainer.build.work import Work
-from labcontainer.image import diff, packing
+from labcontainer.image import packing
 from labcontainer.image.packing import Layer
 from labcontainer.image.store import Store
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
+    from labcontainer.image import diff
     from labcontainer.image.diff import Writable
 
     class Around(Protocol):
@@ -49,13 +49,15 @@ def workdir(state_: State, one: Instruction, around: Around) -> Work:
     path = state_.workdir
 
     def make() -> Layer | None:
+        from labcontainer.build import adding, copylayer
+
         tree = around.tree(state_)
         missing = adding.directories(tree.resolve(path), tree)
         if not missing:
             return None
         found = [Member(name, "", copying.made()) for name in missing]
         target = copying.Target("", True)
-        return store(around, lambda out: copying.pack(found, target, out, around.newest))
+        return store(around, lambda out: copylayer.pack(found, target, out, around.newest))
 
     return Work(words, make=make)
 
@@ -77,7 +79,7 @@ class Copying:
         self._sources = [word if word in one.files else state_.expand(one, word)
                          for word in one.sources]  # fmt: skip
         for source in self._sources if one.add else ():
-            adding.refuse_git(source)
+            sources.refuse_git(source)
         self._fetched: dict[str, tuple[str, str]] = {}
 
     @cached_property
@@ -116,7 +118,7 @@ class Copying:
         heredoc = self._one.files.get(source)
         if heredoc is not None:
             yield self._here(heredoc, target)
-        elif self._one.add and adding.is_url(source):
+        elif self._one.add and sources.is_url(source):
             yield self._remote(source, target)
         else:
             yield from copying.members(
@@ -140,6 +142,10 @@ class Copying:
         if not target.path and self._one.checksum:  # only the digest is asked for
             return Member(url, "", copying.made(0o100600), b"")
         if url not in self._fetched:
+            import tempfile
+
+            from labcontainer.build import adding
+
             os.makedirs(self._around.store.path, mode=0o711, exist_ok=True)
             folder = tempfile.mkdtemp(prefix="ingest-", dir=self._around.store.path)
             self._folders.append(folder)
@@ -156,6 +162,8 @@ class Copying:
 
     def make(self) -> Layer:
         """Write it."""
+        from labcontainer.build import copylayer
+
         tree = self._around.tree(self._state)
         target = copying.target_of(self._target, self._state.workdir,
                                    None if self._one.link else tree)  # fmt: skip
@@ -171,20 +179,22 @@ class Copying:
         found = [member for source in self._sources for member in self._members(source, target)]
         found = copying.with_parents(found, None if self._one.link else tree)
         return store(
-            self._around, lambda out: copying.pack(found, target, out, self._around.newest)
+            self._around, lambda out: copylayer.pack(found, target, out, self._around.newest)
         )
 
     def _is_archive(self, source: str) -> bool:
         one = self._one
-        remote = adding.is_url(source)
+        remote = sources.is_url(source)
         wanted = one.unpack if one.unpack is not None else not remote
         if not one.add or not wanted or source in one.files:
             return False
+        from labcontainer.build import adding
+
         return any(adding.is_archive(path) for path in self._paths(source))
 
     def _paths(self, source: str) -> list[str]:
         """The regular files that a source of ADD names."""
-        if adding.is_url(source):
+        if sources.is_url(source):
             return [self._remote(source, copying.Target("x", True)).real]
         files = self._origin[0]
         found = (files.tree.find(files.tree.resolve(one))[0] for one in files.named(source))
@@ -192,6 +202,8 @@ class Copying:
 
     def _unpacked(self, archives: list[str], target: copying.Target, tree: Tree) -> Layer:
         """Archives below the target; files beside them as ever."""
+        from labcontainer.build import adding
+
         target = target.replace(directory=True)
         if len(self._sources) > 1 or len(self._paths(archives[0])) > 1:
             why = "several sources of which one is an archive"
@@ -208,7 +220,7 @@ class Copying:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        from labcontainer.image import snapshots
-
         for folder in self._folders:
+            from labcontainer.image import snapshots
+
             snapshots.remove_tree(folder)

@@ -172,8 +172,11 @@ class Running:
         folder = f"{self._around.store.path}/cache-mounts"
         os.makedirs(folder, mode=0o711, exist_ok=True)
         path = stack.enter_context(_held(f"{folder}/{name}", mount.sharing))
-        if not os.path.isdir(path):
+        try:
             os.mkdir(path)
+        except FileExistsError:
+            pass  # of a build before, or of another stage just now
+        else:
             os.chmod(path, 0o755 if mount.mode is None else mount.mode)
             os.chown(path, mount.uid, mount.gid)
         return Bind("", mount.target, mount.readonly, (path,), kept=True)

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from labcontainer.build.ignore import Pattern
 
+GIT = ("git@", "git://", "ssh://")
 _MAGIC = re.compile(r"[*?\[\\]")
 
 
@@ -130,3 +131,19 @@ def excluding(patterns: tuple[str, ...]) -> Ignore:
         if cleaned is not None:
             found.append(ignore.pattern(cleaned))
     return Ignore(tuple(found))
+
+
+def is_url(source: str) -> bool:
+    """Whether ADD fetches it instead of looking into the context."""
+    return source.startswith(("http://", "https://"))
+
+
+def refuse_git(source: str) -> None:
+    """Repositories are not added.
+
+    Raises:
+        UnsupportedError: it is one.
+    """
+    if source.startswith(GIT) or (is_url(source) and source.partition("#")[0].endswith(".git")):
+        why = "a git repository as a source"
+        raise errors.UnsupportedError(f"ADD {source}", why, "clone it in a RUN, or pass its files")

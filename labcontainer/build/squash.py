@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from labcontainer.build.copying import KINDS
+from labcontainer.build.copylayer import KINDS
 from labcontainer.build.state import State
 from labcontainer.build.tree import is_opaque
 from labcontainer.image import diff, packing, tarformat

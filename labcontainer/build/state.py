@@ -11,7 +11,6 @@ import copy
 import json
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from labcontainer.build.errors import DockerfileError
 from labcontainer.build.instructions import (
@@ -40,23 +39,28 @@ PROXIES = tuple(
 )  # fmt: skip
 
 
-@dataclass(slots=True)
 class State:
-    """A stage on its way. `arguments` are the ARGs in sight, `given` those of --build-arg."""
+    """A stage on its way. `arguments` are the ARGs in sight, `given` those of --build-arg.
 
-    platform: Platform
-    key: str = ""
-    config: dict[str, Any] = field(default_factory=dict)
-    layers: list[Layer] = field(default_factory=list)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    author: str = ""
-    foreign: int = 0  # how many of the layers are the base image's
-    escape: str = "\\"
-    arguments: dict[str, str] = field(default_factory=dict)
-    given: Mapping[str, str] = field(default_factory=dict)
-    outer: Mapping[str, str] = field(default_factory=dict)  # ARGs before FROM, platform's names
-    has_command: bool = False
-    keys: list[str] = field(default_factory=list)
+    `foreign` is how many of the layers are the base image's; `outer` has the ARGs before FROM and
+    the platform's names; `keys` are those of the steps so far, for an inline cache.
+    """
+
+    def __init__(
+        self, platform: Platform, key: str = "", config: dict[str, Any] | None = None,
+        layers: Sequence[Layer] = (), history: Sequence[Mapping[str, Any]] = (), author: str = "",
+    ) -> None:  # fmt: skip
+        self.platform, self.key, self.author = platform, key, author
+        self.config: dict[str, Any] = {} if config is None else config
+        self.layers = list(layers)
+        self.history = [dict(one) for one in history]
+        self.foreign = len(self.layers)
+        self.escape = "\\"
+        self.arguments: dict[str, str] = {}
+        self.given: Mapping[str, str] = {}
+        self.outer: Mapping[str, str] = {}
+        self.has_command = False
+        self.keys: list[str] = []
 
     def child(self) -> State:
         """A new stage on top of this one: configuration and layers, no arguments."""

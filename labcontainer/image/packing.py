@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labcontainer.image import compression, diff, documents, tarformat
+from labcontainer.image import compression, documents
 from labcontainer.image.documents import Descriptor
 from labcontainer.record import Record
 
@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from labcontainer.image import diff, tarformat
     from labcontainer.image.compression import Readable, Writable
     from labcontainer.image.store import Store
 
@@ -37,6 +38,9 @@ class Layer(Record):
     entries: int = 0
 
 
+# What reads and writes archives is imported late: a build that is all cached does neither.
+
+
 def store_layer(store: Store, pack: Callable[[Writable], diff.Packed], kind: str = "gzip") -> Layer:
     """Put what `pack` writes into the store as a compressed layer.
 
@@ -57,6 +61,8 @@ def store_archive(store: Store, stream: Readable, kind: str = "gzip") -> Layer:
     Raises:
         LabError: it is torn.
     """
+    from labcontainer.image import tarformat
+
     reader = compression.Reader(stream)
     source = tarformat.Source(reader)
     with store.blobs.writer() as blob:
@@ -69,6 +75,8 @@ def store_archive(store: Store, stream: Readable, kind: str = "gzip") -> Layer:
 def _pass_through(source: tarformat.Source, packer: compression.Writer) -> tuple[int, int]:
     """Copy the archive, and look at it on the way: (bytes of files, members)."""
     source.tee = packer.write
+    from labcontainer.image import tarformat
+
     size = entries = 0
     for entry in tarformat.Members(source):
         size += entry.stored
