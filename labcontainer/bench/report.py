@@ -22,21 +22,21 @@ class Row(Record):
     ratio: samples.Interval | None = None
 
 
-def rows(workload: str, taken: Mapping[str, list[float]]) -> list[Row]:
-    """The table's rows of one workload, from seconds."""
+def rows(workload: str, taken: Mapping[str, list[float]], base: str = BASE) -> list[Row]:
+    """The table's rows of one workload, from seconds; the ratio is to the subject `base`."""
     found = []
     for subject, seconds in taken.items():
         thousands = [1000 * one for one in seconds]
-        ratio = samples.ratio_interval(seconds, taken[BASE]) if BASE in taken else None
+        ratio = samples.ratio_interval(seconds, taken[base]) if base in taken else None
         found.append(Row(workload, subject, len(seconds), min(thousands),
                          samples.median_interval(thousands), ratio))  # fmt: skip
     return found
 
 
-def table(found: list[Row]) -> str:
+def table(found: list[Row], base: str = BASE) -> str:
     """The rows as a Markdown table, which reads as text too."""
     lines = [
-        f"| workload | subject | runs | least, ms | median, ms [95 %] | times {BASE} [95 %] |",
+        f"| workload | subject | runs | least, ms | median, ms [95 %] | times {base} [95 %] |",
         "|---|---|---|---|---|---|",
     ]
     for row in found:

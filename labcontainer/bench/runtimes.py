@@ -54,9 +54,16 @@ def bundle(place: Path) -> Path:
 
 
 def configuration(masked: list[str], read_only: list[str]) -> dict[str, object]:
-    """The bundle's config.json."""
+    """The bundle's config.json: as dockerd writes it, but for the network's hook.
+
+    And without `resources.devices`, for which crun wants to raise RLIMIT_MEMLOCK: not every
+    machine's root may. The others make their default device list all the same.
+    """
+    from labcontainer import capabilities
+    from labcontainer.seccomp_default import default_profile
+
     safe = ["nosuid", "noexec", "nodev"]
-    kept = ["CAP_CHOWN", "CAP_KILL", "CAP_SETUID", "CAP_SETGID", "CAP_NET_BIND_SERVICE"]
+    kept = list(capabilities.DEFAULT)
     pty = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
     return {
         "ociVersion": "1.0.2",
@@ -67,7 +74,6 @@ def configuration(masked: list[str], read_only: list[str]) -> dict[str, object]:
             "args": ["/bin/true"],
             "env": ["PATH=/bin"],
             "cwd": "/",
-            "noNewPrivileges": True,
             "capabilities": {kind: kept for kind in ("bounding", "effective", "permitted")},
         },
         "mounts": [
@@ -82,6 +88,7 @@ def configuration(masked: list[str], read_only: list[str]) -> dict[str, object]:
             "namespaces": [{"type": one} for one in ("pid", "mount", "ipc", "uts", "network")],
             "maskedPaths": masked,
             "readonlyPaths": read_only,
+            "seccomp": default_profile(capabilities.DEFAULT),
         },
     }
 

@@ -7,7 +7,6 @@ ARG ends with its stage. Source: BuildKit, dockerfile2llb/convert.go, whose hist
 
 from __future__ import annotations
 
-import copy
 import json
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
@@ -64,6 +63,8 @@ class State:
 
     def child(self) -> State:
         """A new stage on top of this one: configuration and layers, no arguments."""
+        import copy
+
         new = copy.deepcopy(self)
         new.arguments, new.has_command, new.keys = {}, False, []
         return new

@@ -1,4 +1,4 @@
-"""`labcontainer build [FLAG …] DIRECTORY|URL|-`: an image from a Dockerfile; `builder`: its cache.
+"""`labcontainer build [FLAG …] DIRECTORY|URL|-`: an image from a Dockerfile.
 
 The flags are those of `docker build`. No daemon is asked: the build runs in this process, as an
 ordinary user in a user namespace.
@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 from labcontainer import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import ArgumentParser
     from collections.abc import Callable
+    from typing import Any
 
     from labcontainer.build.context import Context
     from labcontainer.build.options import Options, Secret
@@ -24,55 +26,98 @@ if TYPE_CHECKING:
 PROGRESS = ("auto", "plain", "tty", "quiet")
 
 
-def configure_build(parser: ArgumentParser) -> None:
-    """Add the words of `labcontainer build`."""
-    add = parser.add_argument
-    add("context", metavar="DIRECTORY|URL|-", help="the files; - reads a tar or a Dockerfile")
-    add("-t", "--tag", action="append", default=[], metavar="NAME", help="a name for the image")
-    add("-f", "--file", default="", metavar="FILE", help="the Dockerfile; - reads it from stdin")
-    add("--build-arg", action="append", default=[], metavar="NAME[=VALUE]", help="set an ARG")
-    add("--target", default="", metavar="STAGE", help="build up to this stage")
-    add("--secret", action="append", default=[], metavar="id=ID[,src=FILE|,env=NAME]",
-        help="what RUN --mount=type=secret shows, and no image keeps")  # fmt: skip
-    add("--label", action="append", default=[], metavar="NAME=VALUE", help="a label of the image")
-    add("--iidfile", default="", metavar="FILE", help="write the image's id there")
-    add("--network", default="default", help="of RUN: default, none or host")
-    add("--add-host", action="append", default=[], metavar="NAME:IP", help="a line for /etc/hosts")
-    add("--platform", default="", metavar="OS/ARCH", help="of the base images and the result")
-    add("--pull", action="store_true", help="ask the registry for a newer base image")
-    add("--no-cache", action="store_true", help="build every step anew")
-    add("--no-cache-filter", action="append", default=[], metavar="STAGE", help="these stages anew")
-    add("--cache-from", action="append", default=[], metavar="IMAGE", help="an image with keys")
-    add("--squash", action="store_true", help="one layer on top of the base")
-    add("-o", "--output", default="", metavar="type=TYPE,dest=PATH",
-        help="local, tar, oci or docker instead of the store; a path alone is local")  # fmt: skip
-    add("--progress", default="auto", choices=PROGRESS, help="how the build is shown")
-    add("-q", "--quiet", action="store_true", help="print the image's id alone")
+# (names, kind, word for its value, help); the kinds are switch, text (the last counts) and list.
+FLAGS = (
+    ("-t --tag", "list", "NAME", "a name for the image"),
+    ("-f --file", "text", "FILE", "the Dockerfile; - reads it from standard input"),
+    ("--build-arg", "list", "NAME[=VALUE]", "set an ARG"),
+    ("--target", "text", "STAGE", "build up to this stage"),
+    ("--secret", "list", "id=ID[,src=FILE|,env=NAME]", "what RUN --mount=type=secret shows"),
+    ("--label", "list", "NAME=VALUE", "a label of the image"),
+    ("--iidfile", "text", "FILE", "write the image's id there"),
+    ("--network", "text", "MODE", "of RUN: default, none or host"),
+    ("--add-host", "list", "NAME:IP", "a line for /etc/hosts"),
+    ("--platform", "text", "OS/ARCH", "of the base images and the result"),
+    ("--pull", "switch", "", "ask the registry for a newer base image"),
+    ("--no-cache", "switch", "", "build every step anew"),
+    ("--no-cache-filter", "list", "STAGE", "build these stages anew"),
+    ("--cache-from", "list", "IMAGE", "an image that carries the keys of its steps"),
+    ("--squash", "switch", "", "one layer on top of the base"),
+    ("-o --output", "text", "type=TYPE,dest=PATH", "local, tar, oci or docker; a path is local"),
+    ("--progress", "text", "KIND", f"how the build is shown: {', '.join(PROGRESS)}"),
+    ("-q --quiet", "switch", "", "print the image's id alone"),
+)
+_KINDS = {name: (names.split()[-1], kind) for names, kind, _, _ in FLAGS for name in names.split()}
+_EMPTY = {"list": [], "text": "", "switch": False}
 
 
-def configure_builder(parser: ArgumentParser) -> None:
-    """Add the words of `labcontainer builder`."""
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    prune = verbs.add_parser("prune", allow_abbrev=False, help="forget what builds have remembered")
-    prune.add_argument("-a", "--all", action="store_true", help="also what was used today")
-    prune.add_argument("-f", "--force", action="store_true", help="do not ask")
+def configure(parser: ArgumentParser) -> None:
+    """Add the words of `labcontainer build`, for its help."""
+    for names, kind, meta, text in FLAGS:
+        if kind == "switch":
+            parser.add_argument(*names.split(), action="store_true", help=text)
+        else:
+            parser.add_argument(*names.split(), metavar=meta, help=text)
+    parser.add_argument(
+        "context", metavar="DIRECTORY|URL|-", help="the files; - reads a tar or a Dockerfile"
+    )
 
 
-def run_builder(args: Namespace) -> int:
-    """`labcontainer builder prune`: forget steps, all of them or those of yesterday and before."""
-    from labcontainer.build.cache import Cache
-    from labcontainer.image.store import Store
+def parse(words: list[str]) -> SimpleNamespace | None:
+    """The flags and the context, without argparse, which costs a fifth of a cached build.
 
-    if not args.force and sys.stdin.isatty():
-        answer = input("Forget the build cache? [y/N] ")
-        if answer.strip().lower() not in ("y", "yes"):
-            return 0
-    steps, freed = Cache(Store()).prune(0 if args.all else 86400)
-    print(f"{steps} steps forgotten, {freed / 1e6:.1f} MB freed")
-    return 0
+    None when help is asked for.
+
+    Raises:
+        UsageError: an unknown flag, a missing or bad value, not one context.
+    """
+    found = {name[2:].replace("-", "_"): _copied(_EMPTY[kind]) for name, kind in _KINDS.values()}
+    contexts: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word in ("--help", "-h"):
+            return None
+        if word == "-" or not word.startswith("-"):
+            contexts.append(word)
+        else:
+            _take(found, word, rest)
+    if len(contexts) != 1:
+        raise errors.UsageError("build needs one context; see labcontainer build --help")
+    if (found["progress"] or "auto") not in PROGRESS:
+        known = ", ".join(PROGRESS)
+        raise errors.UsageError(f"invalid value {found['progress']!r} for --progress: {known}")
+    return SimpleNamespace(context=contexts[0], **found)
 
 
-def run_build(args: Namespace) -> int:
+def _copied(value: object) -> object:
+    return list(value) if isinstance(value, list) else value
+
+
+def _take(found: dict[str, Any], word: str, rest: list[str]) -> None:
+    """One flag with its value: `--tag=x`, `--tag x`, `-t x`, `-tx`."""
+    name, equals, value = word.partition("=")
+    if not word.startswith("--") and len(word) > 2:
+        name, equals, value = word[:2], "=", word[2:].removeprefix("=")
+    if name not in _KINDS:
+        raise errors.UsageError(f"unknown flag {name}; see labcontainer build --help")
+    long, kind = _KINDS[name]
+    key = long[2:].replace("-", "_")
+    if kind == "switch":
+        if equals and value not in ("true", "false"):
+            raise errors.UsageError(f"invalid value {value!r} for {name}: true or false")
+        found[key] = value != "false"
+        return
+    if not equals and not rest:
+        raise errors.UsageError(f"flag {name} needs a value")
+    value = value if equals else rest.pop(0)
+    if kind == "list":
+        found[key].append(value)
+    else:
+        found[key] = value
+
+
+def run(args: SimpleNamespace) -> int:
     """Build, and print the image's id."""
     from labcontainer.build import builder
     from labcontainer.engine import buildsteps
@@ -93,7 +138,7 @@ def run_build(args: Namespace) -> int:
     return 0
 
 
-def _hand_out(args: Namespace, image: Image, store: Store) -> None:
+def _hand_out(args: SimpleNamespace, image: Image, store: Store) -> None:
     """Where the image is wanted beside the store."""
     if args.iidfile:
         with open(args.iidfile, "w") as file:
@@ -107,11 +152,11 @@ def _hand_out(args: Namespace, image: Image, store: Store) -> None:
     print(image.id)
 
 
-def _shown(args: Namespace) -> tuple[Callable[..., None], Callable[[], None]]:
+def _shown(args: SimpleNamespace) -> tuple[Callable[..., None], Callable[[], None]]:
     """What is told of the progress, and how that ends."""
     from labcontainer.build import progress
 
-    kind = "quiet" if args.quiet else args.progress
+    kind = "quiet" if args.quiet else args.progress or "auto"
     if kind == "auto":
         kind = "tty" if sys.stderr.isatty() else "plain"
     if kind == "quiet":
@@ -131,7 +176,7 @@ def _folder(store: Store, stack: ExitStack) -> str:
     return stack.enter_context(tempfile.TemporaryDirectory(prefix="ingest-", dir=store.path))
 
 
-def _context(args: Namespace, store: Store, stack: ExitStack) -> Context:
+def _context(args: SimpleNamespace, store: Store, stack: ExitStack) -> Context:
     from labcontainer.build import context
 
     word, file = args.context, args.file
@@ -149,7 +194,7 @@ def _context(args: Namespace, store: Store, stack: ExitStack) -> Context:
 # --- what the flags mean --------------------------------------------------------------------------
 
 
-def options_of(args: Namespace) -> Options:
+def options_of(args: SimpleNamespace) -> Options:
     """The options of a build from the command's words.
 
     Raises:
@@ -160,13 +205,14 @@ def options_of(args: Namespace) -> Options:
 
     for name in args.tag:
         reference.parse(name)
-    if args.network not in ("default", "none", "host"):
-        raise errors.UsageError(f"--network {args.network}: it is default, none or host")
+    network = args.network or "default"
+    if network not in ("default", "none", "host"):
+        raise errors.UsageError(f"--network {network}: it is default, none or host")
     arguments = pairs("--build-arg", args.build_arg, from_environment=True)
     return Options(
         names=tuple(args.tag), target=args.target, arguments=arguments,
         labels=pairs("--label", args.label), secrets=dict(map(secret, args.secret)),
-        network=args.network, hosts=_hosts(args.add_host),
+        network=network, hosts=_hosts(args.add_host),
         platform=documents.parse_platform(args.platform) if args.platform else None,
         pull=args.pull, cache=not args.no_cache, fresh_stages=tuple(args.no_cache_filter),
         cache_from=tuple(args.cache_from), squash=args.squash, newest=_epoch(arguments),

@@ -73,7 +73,6 @@ COMMANDS = {
 MODULES = {
     **dict.fromkeys(("images", "rmi", "tag", "history"), "images"),
     **dict.fromkeys("pull push save load import login logout".split(), "transfer"),
-    "builder": "build",
     "network": "networks",
     "volume": "volumes",
     **dict.fromkeys("diff events info inspect port ps top version".split(), "looking"),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import secrets
 
 from labcontainer import errors
 from labcontainer.image import documents
@@ -178,7 +177,7 @@ class Writer:
         self._digest = documents.check_digest(digest) if digest else ""
         self._size = size
         self._kept = bool(resume)
-        self.path = f"{folder}/{resume or f'tmp-{secrets.token_hex(8)}'}"
+        self.path = f"{folder}/{resume or f'tmp-{os.urandom(8).hex()}'}"
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._fd = os.open(self.path, flags, 0o600)
         try:

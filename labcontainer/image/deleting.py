@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 
 from labcontainer.kernel import syscalls
@@ -42,7 +41,7 @@ def remove(parent: int, name: str) -> bool:
                     _enter(stack, fd, inner)
                 else:
                     top, _, waiting = stack[0]
-                    waiting.append(secrets.token_hex(16))
+                    waiting.append(os.urandom(16).hex())
                     os.rename(inner, waiting[-1], src_dir_fd=fd, dst_dir_fd=top)
     finally:
         for fd, _, _ in stack:

@@ -10,7 +10,6 @@ only in a user namespace that maps them, so a fresh process enters one, does one
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
 from labcontainer import errors, users
@@ -88,6 +87,8 @@ def call(*words: str) -> None:
     Raises:
         LabError: what it said on standard error.
     """
+    import subprocess
+
     line = [sys.executable, "-m", "labcontainer.image.inside", *words]
     surroundings = {**os.environ, "PYTHONPATH": _home()}
     done = subprocess.run(

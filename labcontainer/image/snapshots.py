@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 
 from labcontainer import errors
 from labcontainer.image import compression, deleting, inside, layers
@@ -149,7 +148,7 @@ class Snapshots:
             LabError: it is torn or refused.
         """
         self._make_folder()
-        folder = f"{self.path}/tmp-{secrets.token_hex(8)}"
+        folder = f"{self.path}/tmp-{os.urandom(8).hex()}"
         os.mkdir(folder, 0o711)
         held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -173,7 +172,7 @@ class Snapshots:
         It must be on the same file system.
         """
         self._make_folder()
-        folder = f"{self.path}/tmp-{secrets.token_hex(8)}"
+        folder = f"{self.path}/tmp-{os.urandom(8).hex()}"
         os.mkdir(folder, 0o711)
         held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -248,7 +247,7 @@ class Snapshots:
                     doomed.append(path)
             elif name not in kept and os.stat(path).st_mtime_ns < since:
                 gone.append(self._digest_in(path) or name)
-                hidden = f"{self.path}/tmp-gone-{secrets.token_hex(8)}"
+                hidden = f"{self.path}/tmp-gone-{os.urandom(8).hex()}"
                 os.rename(path, hidden)
                 doomed.append(hidden)
         if doomed:

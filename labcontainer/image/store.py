@@ -17,7 +17,6 @@ younger than the lease of who fetches it, and stays; a lease is a lock, and dies
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -384,7 +383,7 @@ class Store:
         """Inside the block nothing that is written or asked for is collected, whoever collects."""
         with self._lock():
             os.makedirs(f"{self.path}/leases", mode=0o700, exist_ok=True)
-            path = f"{self.path}/leases/{os.getpid()}-{secrets.token_hex(4)}"
+            path = f"{self.path}/leases/{os.getpid()}-{os.urandom(4).hex()}"
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             locks.hold(fd)
         try:
