@@ -34,6 +34,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "engines": pytest("tests/engines"),
     "notebooks": pytest("tests/notebooks"),
     "vm": pytest("tests/vm"),
+    "guest": pytest("tests/guest"),
     "browser": pytest("tests/browser"),
 }
 

@@ -36,8 +36,8 @@ def test_outputs_are_the_stored_ones(path: Path, uid: int) -> None:
         left = sorted(entry.name for entry in student.home.iterdir() if entry.name[0] != ".")
     assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-2000:]
     assert used < LIMIT, f"it took {used:.0f} s of processor time"
-    # roots/ and single/ are where `labcontainer run` keeps root file systems and containers.
-    assert set(left) <= {"mycontainer", "roots", "single"}, "a notebook writes nothing else"
+    # images/, engine/ and single/ are where labcontainer keeps images and containers.
+    assert set(left) <= {"mycontainer", "images", "engine", "single"}, "nothing else is written"
 
 
 def _skip_where_the_tier_is_missing(name: str) -> None:

@@ -12,15 +12,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from labcontainer.lab import guest_kernel
-from tests.notebooks.learner import NOTEBOOKS, ROOT, Learner, learner, nbval, tier
+from tests.notebooks.learner import NOTEBOOKS, ROOT, Learner, learner, nbval
 from tests.vm.guests import kernels
 from tests.vm.test_lab import CONFINED, UID
 
+Runs = dict[Path, Future[subprocess.CompletedProcess[str]]]
 pytestmark = [pytest.mark.requires("uml", "seccomp"), pytest.mark.timeout(300)]
 
 
@@ -152,11 +154,28 @@ def test_nothing_is_left_after_kill_9(spec_path: str, killed: str) -> None:
             front_end.communicate()
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_notebook_has_the_same_outputs_there(spec_path: str, path: Path) -> None:
-    if tier(path) == "T4":
-        pytest.skip("T4 boots machines of its own: QEMU is not for a guest")
+# --- the notebooks --------------------------------------------------------------------------------
+
+AT_ONCE = 2  # a guest has one processor
+
+
+def run_there(spec_path: str, path: Path) -> subprocess.CompletedProcess[str]:
     words = [word for word in nbval(path, 120) if word != "--nbval-current-env"]
     with learner(UID) as student:
-        done = confined(student, spec_path, *words, f"--nbval-kernel-name={guest_kernel.NAME}")
+        return confined(student, spec_path, *words, f"--nbval-kernel-name={guest_kernel.NAME}")
+
+
+@pytest.fixture(scope="module")
+def runs(request: pytest.FixtureRequest, spec_path: str) -> Iterator[Runs]:
+    """The notebooks that are to be tested, some at once."""
+    specs = [getattr(item, "callspec", None) for item in request.session.items]
+    paths = [spec.params["path"] for spec in specs if spec and "path" in spec.params]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {path: pool.submit(run_there, spec_path, path) for path in paths}
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_notebook_has_the_same_outputs_there(runs: Runs, path: Path) -> None:
+    done = runs[path].result()
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
