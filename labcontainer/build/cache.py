@@ -16,6 +16,7 @@ import json
 import os
 import time
 
+from labcontainer import errors
 from labcontainer.image.documents import Descriptor
 from labcontainer.image.packing import Layer
 from labcontainer.kernel import files
@@ -56,10 +57,8 @@ class Cache:
                 return None
             os.utime(path)  # prune takes what was not used for long
             return Cached(found["created"], layer)
-        except (FileNotFoundError, PermissionError):
-            return None
-        except (ValueError, KeyError, TypeError):
-            return None  # torn, or of another version: built anew
+        except (OSError, ValueError, KeyError, TypeError, errors.LabError):
+            return None  # not there, torn, or of another version: built anew
 
     def put(self, key: str, cached: Cached) -> None:
         """Remember a result. `blobs` and `diff_ids` tell the store's collector what is needed."""

@@ -97,6 +97,7 @@ def of_stream(stream: Readable, folder: str, dockerfile: str = "") -> Context:
             data += more
         return Context("", data)
     unpack(_Again(first, stream), folder)
+    dockerfile = dockerfile and Tree((folder,)).resolve(dockerfile)  # never outside of it
     return of_directory(folder, f"{folder}/{dockerfile}" if dockerfile else "")
 
 
