@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 
 from labcontainer import errors
 from labcontainer.cli import images
@@ -11,6 +12,8 @@ from labcontainer.cli import images
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterator
+    from typing import IO
 
     from labcontainer.image import auth
     from labcontainer.image.progress import Tell
@@ -218,16 +221,27 @@ def run_save(args: Namespace) -> int:
         archive.save(where, args.names, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return 0
-    temporary = f"{args.output}.{os.getpid()}.new"
-    try:
-        with open(temporary, "xb") as file:
-            archive.save(where, args.names, file)
-        os.rename(temporary, args.output)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
+    with _whole_file(args.output) as file:
+        archive.save(where, args.names, file)
     return 0
+
+
+@contextmanager
+def _whole_file(path: str) -> Iterator[IO[bytes]]:
+    """A file that gets its name when all of it is written; only for the user, as docker's is."""
+    path = os.path.realpath(path)  # what a link leads to is replaced, not the link
+    if os.path.exists(path) and not os.path.isfile(path):
+        kind = "a directory" if os.path.isdir(path) else "a device, a pipe or a socket"
+        raise errors.UsageError(f"cannot write to {path}: it is {kind}")
+    temporary = f"{path}.{os.getpid()}.new"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(fd, "wb") as file:
+            yield file
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def configure_load(parser: ArgumentParser) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 CONTAINERD_NAME = "io.containerd.image.name"
 MOST_FILES = 20_000
+DEEPEST = 4  # indexes in one another
 _DOCUMENTS = ("manifest.json", "index.json", "oci-layout", "repositories")
 
 
@@ -42,15 +43,13 @@ def save(store: Store, names: Iterable[str], out: Writable) -> list[Image]:
         NotFoundError: one of them is not here; nothing was written.
     """
     found = _chosen(store, names)
+    digests = _all_blobs(store, found)
     writer = diff.Writer(out)
-    written: set[str] = set()
-    for folder in ("blobs/", "blobs/sha256/"):
+    kinds = {digest.partition(":")[0] for digest in digests}
+    for folder in ("blobs/", *(f"blobs/{kind}/" for kind in sorted(kinds))):
         writer.add(Entry(folder, tarformat.DIRECTORY, 0o755))
-    for image, _ in found:
-        for digest in blobs_of(image):
-            if digest not in written:
-                written.add(digest)
-                _add_blob(store, writer, digest)
+    for digest in digests:
+        _add_blob(store, writer, digest)
     writer.bytes_file(Entry("index.json"), _index(found).encode())
     writer.bytes_file(Entry("manifest.json"), json.dumps(_docker_list(found)).encode())
     writer.bytes_file(Entry("oci-layout"), LAYOUT)
@@ -73,11 +72,46 @@ def _chosen(store: Store, names: Iterable[str]) -> list[tuple[Image, list[str]]]
     return list(found.values())
 
 
-def blobs_of(image: Image) -> Iterator[str]:
-    """The digests of all that makes an image."""
-    yield from (layer.digest for layer in image.manifest.layers)
-    yield image.manifest.config.digest
-    yield image.descriptor.digest
+def _all_blobs(store: Store, found: list[tuple[Image, list[str]]]) -> list[str]:
+    """The digests of all that makes the images, each once.
+
+    Raises:
+        NotFoundError: one of them is not here.
+    """
+    digests = list(dict.fromkeys(
+        digest for image, _ in found for digest in blobs_of(store, image.descriptor)
+    ))  # fmt: skip
+    for digest in digests:
+        store.blobs.size(digest)
+    return digests
+
+
+def blobs_of(store: Store, descriptor: Descriptor, depth: int = 0) -> Iterator[str]:
+    """The digests of all that makes an image, a document after what it names.
+
+    Of an image for several platforms, of those that are here.
+    """
+    found = documents.parse_manifest(store.blobs.read(descriptor.digest), descriptor.media_type)
+    if isinstance(found, Index):
+        if depth == DEEPEST:
+            raise errors.SpecError(descriptor.digest, f"more than {DEEPEST} indexes in one another")
+        for one in found.manifests:
+            if _is_here(store, one):
+                yield from blobs_of(store, one, depth + 1)
+    else:
+        yield from (layer.digest for layer in found.layers)
+        yield found.config.digest
+    yield descriptor.digest
+
+
+def _is_here(store: Store, descriptor: Descriptor) -> bool:
+    """Whether one of an index's images was fetched, not only named."""
+    if not store.blobs.has(descriptor.digest):
+        return False
+    found = documents.parse_manifest(store.blobs.read(descriptor.digest), descriptor.media_type)
+    if isinstance(found, Index):
+        return True
+    return all(store.blobs.has(one.digest) for one in (found.config, *found.layers))
 
 
 def _add_blob(store: Store, writer: diff.Writer, digest: str) -> None:
@@ -120,9 +154,8 @@ def export_layout(store: Store, names: Iterable[str], path: str) -> list[Image]:
     """
     found = _chosen(store, names)
     there = Store(path)
-    for image, _ in found:
-        for digest in blobs_of(image):
-            _copy_blob(store, there, digest)
+    for digest in _all_blobs(store, found):
+        _copy_blob(store, there, digest)
     for image, tags in found:
         there.keep(image.descriptor)
         for name in tags:
@@ -165,27 +198,18 @@ def import_layout(store: Store, path: str) -> list[tuple[str, Image]]:
         raise errors.NotFoundError(f"{path} is no OCI layout: it has no index.json")
     with store.lease():
         for descriptor in there.entries():
-            _copy_all(there, store, descriptor)
+            for digest in blobs_of(there, descriptor):
+                _copy_blob(there, store, digest)
         return _name_all(store, there.entries())
-
-
-def _copy_all(source: Store, target: Store, descriptor: Descriptor) -> None:
-    """A manifest with its parts, or an index with those of its manifests that are there."""
-    data = source.blobs.read(descriptor.digest)
-    found = documents.parse_manifest(data, descriptor.media_type)
-    if isinstance(found, Index):
-        for one in found.manifests:
-            if source.blobs.has(one.digest):
-                _copy_all(source, target, one)
-    else:
-        for part in (found.config, *found.layers):
-            _copy_blob(source, target, part.digest)
-    target.blobs.write(data, descriptor.digest.partition(":")[0])
 
 
 def _name_all(store: Store, entries: tuple[Descriptor, ...]) -> list[tuple[str, Image]]:
     """Keep the images of an index, under the names in its annotations."""
     images = [(_name_in(one), store.open(one)) for one in entries]
+    for _, image in images:
+        for layer in image.manifest.layers:
+            if not store.blobs.has(layer.digest):
+                raise errors.SpecError(image.id, f"its layer {layer.digest} is missing")
     for name, image in images:
         store.keep(image.descriptor)
         if name:

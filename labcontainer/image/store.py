@@ -208,10 +208,13 @@ class Store:
     def _manifest(
         self, descriptor: Descriptor, platform: Platform | None
     ) -> tuple[Descriptor, Manifest]:
-        found = documents.parse_manifest(self.blobs.read(descriptor.digest), descriptor.media_type)
-        if isinstance(found, Index):
-            return self._manifest(found.choose(platform or documents.host_platform()), platform)
-        return descriptor, found
+        for _ in range(5):  # an index in an index is allowed, and endless ones are no image
+            data = self.blobs.read(descriptor.digest)
+            found = documents.parse_manifest(data, descriptor.media_type)
+            if not isinstance(found, Index):
+                return descriptor, found
+            descriptor = found.choose(platform or documents.host_platform())
+        raise errors.SpecError(descriptor.digest, "it is an index deep within indexes")
 
     def image(self, name_or_id: str, platform: Platform | None = None) -> Image:
         """The image that a name or id means.

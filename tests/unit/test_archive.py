@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -14,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labcontainer import errors
-from labcontainer.image import archive, documents, importing, reference
+from labcontainer.image import archive, compression, documents, importing, reference
+from labcontainer.image.documents import Descriptor, Index, Platform
 from labcontainer.image.snapshots import Snapshots
-from labcontainer.image.store import Store
+from labcontainer.image.store import Image, Store
 from tests.unit import images
 
 FILES = {"etc/": None, "etc/hello": b"hello"}
@@ -183,6 +185,79 @@ def test_any_change_of_a_byte_names_the_right_image_or_none(
         pass
     for name, descriptor in other.names().items():
         assert other.open(descriptor).id == made.id, name
+
+
+def multi_platform(store: Store, name: str) -> tuple[Image, Image]:
+    """An index of this machine's image, another's, and one that was never fetched."""
+    mine, theirs = (images.image(store, {"arch": word}) for word in (b"mine", b"theirs"))
+    missing = Descriptor(documents.OCI_MANIFEST, f"sha256:{'0' * 64}", 5)
+    entries = (
+        mine.descriptor.replace(platform=documents.host_platform()),
+        theirs.descriptor.replace(platform=Platform("linux", "s390x")),
+        missing.replace(platform=Platform("linux", "mips")),
+    )
+    put_index(store, entries, name)
+    return mine, theirs
+
+
+def put_index(store: Store, entries: tuple[Descriptor, ...], name: str = "") -> Descriptor:
+    data = Index(documents.OCI_INDEX, entries).encode()
+    found = Descriptor(documents.OCI_INDEX, store.blobs.write(data), len(data))
+    if name:
+        store.tag(name, found)
+    return found
+
+
+@pytest.mark.parametrize("form", ["archive", "layout"])
+def test_an_image_for_several_platforms(
+    lab: Store, other: Store, tmp_path: Path, form: str
+) -> None:
+    mine, theirs = multi_platform(lab, "multi:1")
+    if form == "archive":
+        found = archive.load(other, io.BytesIO(saved(lab, "multi:1")))
+    else:
+        archive.export_layout(lab, ["multi:1"], str(tmp_path / "layout"))
+        found = archive.import_layout(other, str(tmp_path / "layout"))
+    assert [(name, image.id) for name, image in found] == [("multi:1", mine.id)]
+    index = other.resolve("multi:1")
+    assert index == lab.resolve("multi:1")
+    assert other.manifest(index, Platform("linux", "s390x")) == theirs.manifest
+    assert other.blobs.has(theirs.manifest.layers[0].digest)
+
+
+def test_indexes_without_end_are_one_error(lab: Store) -> None:
+    inner = images.image(lab, FILES).descriptor
+    for _ in range(40):
+        inner = put_index(lab, (inner.replace(platform=documents.host_platform()),))
+    lab.tag("deep:1", inner)
+    with pytest.raises(errors.SpecError, match="deep within indexes"):
+        lab.image("deep:1")
+    with pytest.raises(errors.SpecError, match="indexes in one another"):
+        list(archive.blobs_of(lab, inner))
+
+
+def test_an_archive_that_lacks_a_layer_names_nothing(lab: Store, other: Store) -> None:
+    made = images.image(lab, FILES, names=("app:1",))
+    files = members(saved(lab, "app:1"))
+    layer = made.manifest.layers[0].digest
+    kept = {name: data for name, data in files.items() if data and layer[7:] not in name}
+    with pytest.raises(errors.SpecError, match="is missing"):
+        archive.load(other, io.BytesIO(tar(dict(kept))))
+    assert other.names() == {}
+    os.unlink(lab.blobs.path(layer))
+    out = io.BytesIO()
+    with pytest.raises(errors.NotFoundError, match=layer):
+        archive.save(lab, ["app:1"], out)
+    assert out.getvalue() == b""
+
+
+def test_a_packed_archive_and_a_bomb(lab: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tar(old_form(more=bytes(4 << 20)))
+    ((name, _),) = archive.load(lab, io.BytesIO(gzip.compress(data)))
+    assert name == "old:1"
+    monkeypatch.setattr(compression.Reader.__init__, "__kwdefaults__", {"ratio": 20, "small": 9999})
+    with pytest.raises(errors.LabError, match="bomb"):
+        archive.load(lab, io.BytesIO(gzip.compress(data)))
 
 
 # --- layouts --------------------------------------------------------------------------------------
