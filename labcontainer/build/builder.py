@@ -34,6 +34,10 @@ from labcontainer.image.documents import ImageConfig, Platform
 from labcontainer.image.packing import Layer
 from labcontainer.image.store import Image, Store
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from labcontainer.build.flat import Flat
+
 SIDE_BY_SIDE = 4
 INLINE_CACHE = "BUILDKIT_INLINE_CACHE"
 KEYS = "labcontainer.cache.v0"  # the field of a configuration that lists its steps' keys
@@ -67,6 +71,7 @@ class Build:
         self.graph = self._draw_up()
         self._states: dict[int, Callable[[], State]] = {}  # waits for a stage that goes on
         self._images: dict[str, Image] = {}
+        self._flat: Flat | None = None
         self._lock = threading.Lock()
         self._error: BaseException | None = None
 
@@ -98,6 +103,9 @@ class Build:
         except DockerfileError as error:
             error.name = self.context.name
             raise
+        finally:
+            if self._flat is not None:
+                self._flat.remove()
 
     def _build_all(self, needed: tuple[Stage, ...]) -> State:
         """Build the stages, each as soon as those that it needs are there."""
@@ -221,9 +229,21 @@ class Build:
         from labcontainer.image.snapshots import Snapshots
 
         snapshots = Snapshots(self.store)
-        for layer in state.layers:
-            snapshots.unpack_layer(layer.descriptor.digest, layer.diff_id)
+        try:
+            for layer in state.layers:
+                snapshots.unpack_layer(layer.descriptor.digest, layer.diff_id)
+        except PermissionError:  # no whiteouts can be made here, as on an overlayfs
+            return (self._flattened(state),)
         return tuple(snapshots.directory(one.diff_id) for one in reversed(state.layers))
+
+    def _flattened(self, state: State) -> str:
+        """All layers in one directory, for as long as the build goes on."""
+        from labcontainer.build import flat
+
+        with self._lock:
+            if self._flat is None:
+                self._flat = flat.Flat(self.store)
+        return self._flat.directory(state.layers)
 
     def tree(self, state: State) -> Tree:
         """The files of a state."""

@@ -33,6 +33,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from labcontainer.image.diff import Writable
+
 FAILED = 70  # of the process: the container could not be run
 _PARTS = {"binds": Bind, "memories": Memory, "files": File}
 
@@ -165,6 +167,9 @@ def _place(asked: request.Request, path: str, rootless: bool, network: str) -> o
 
 def _packed(program: Program, store: Store, path: str) -> dict[str, Any]:
     """What was written, as a layer in the store; the directory itself becomes the unpacked one."""
+    if initlayer.is_copied(path):
+        layer = packing.store_layer(store, lambda out: _changes(path, out, program.newest))
+        return {**layer.as_dict(), "descriptor": layer.descriptor.to_json()}
     overlay.unmount(f"{path}/root")
     fd = os.open(f"{path}/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -176,6 +181,19 @@ def _packed(program: Program, store: Store, path: str) -> dict[str, Any]:
     about = About(layer.diff_id, layer.size, layer.entries)
     Snapshots(store).adopt(f"{path}/upper", about)
     return {**layer.as_dict(), "descriptor": layer.descriptor.to_json()}
+
+
+def _changes(path: str, out: Writable, newest: int | None) -> diff.Packed:
+    """What is different from before, where the root is a copy."""
+    before, after = (
+        os.open(f"{path}/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        for name in ("before", "root")
+    )
+    try:
+        return diff.pack_changes(before, after, out, newest=newest)
+    finally:
+        os.close(before)
+        os.close(after)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,20 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import tempfile
 
-from labcontainer import overlay
+from labcontainer import errors, overlay
+from labcontainer.build import squash
 from labcontainer.build.runner import Bind, Program
 from labcontainer.build.tree import Tree
 from labcontainer.engine.request import Volume
+from labcontainer.image import inside, layers
 from labcontainer.kernel import syscalls
 from labcontainer.kernel.flags import MNT, MS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import IO
 
 DIRECTORIES = ("proc", "sys", "dev")
 
@@ -46,12 +53,40 @@ def prepare(
         _place(tree, f"{path}/init", target, os.path.isdir(source))
     for memory in program.memories:
         _place(tree, f"{path}/init", memory.target, True)
-    layers = (f"{path}/init", *program.layers)
-    overlay.mount(
-        overlay.Overlay(layers, f"{path}/upper", f"{path}/work", user_xattr=user_xattr),
-        f"{path}/root",
-    )
+    _lay((f"{path}/init", *program.layers), path, user_xattr, twice=True)
     return tuple(shown)
+
+
+def _lay(directories: tuple[str, ...], path: str, user_xattr: bool, *, twice: bool = False) -> None:
+    """Make `root` of directories, the top one first, in a directory that has `upper` and `work`.
+
+    Where no overlay can be mounted they are copied; with `twice` also to `before`, to know later
+    what was changed.
+    """
+    spec = overlay.Overlay(directories, f"{path}/upper", f"{path}/work", user_xattr=user_xattr)
+    try:
+        overlay.mount(spec, f"{path}/root")
+    except (OSError, errors.UnsupportedError):
+        with tempfile.TemporaryFile(dir=path) as merged:
+            squash.pack(directories, merged)
+            for name in ("root", "before") if twice else ("root",):
+                merged.seek(0)
+                os.makedirs(f"{path}/{name}", exist_ok=True)
+                _unpack(merged, f"{path}/{name}")
+
+
+def _unpack(file: IO[bytes], target: str) -> None:
+    fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    owners = not inside.in_user_namespace() or inside.has_all_ids()
+    try:
+        layers.apply(file, fd, whiteouts="apply", owners=owners)
+    finally:
+        os.close(fd)
+
+
+def is_copied(path: str) -> bool:
+    """Whether the root of `prepare` is a copy: `before` is as it was."""
+    return os.path.isdir(f"{path}/before")
 
 
 def _place(tree: Tree, init: str, target: str, directory: bool) -> None:
@@ -112,9 +147,7 @@ def _source(bind: Bind, number: int, path: str, user_xattr: bool) -> str:
     place = f"{path}/bind{number}"
     for name in ("upper", "work", "root"):
         os.makedirs(f"{place}/{name}")
-    spec = overlay.Overlay(bind.layers or (f"{path}/empty",), f"{place}/upper", f"{place}/work",
-                           user_xattr=user_xattr)  # fmt: skip
-    overlay.mount(spec, f"{place}/root")
+    _lay(bind.layers or (f"{path}/empty",), place, user_xattr)
     for hidden in bind.hidden:
         _hide(f"{place}/root/{hidden}")
     return f"{place}/root/{bind.source}".rstrip("/")

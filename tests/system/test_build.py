@@ -551,3 +551,31 @@ def test_squash(home: BuildHome) -> None:
     assert len(plain.manifest.layers) == 4
     assert home.listing(squashed) == home.listing(plain)
     assert cached(home) == [True] * 4
+
+
+# --- where no overlay can be mounted --------------------------------------------------------------
+
+ON_OVERLAY = """
+mount -t tmpfs t "$1" && cd "$1" && mkdir lower upper work merged &&
+mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged &&
+export LABCONTAINER_HOME="$1/merged/home" && shift && "$@" > /dev/null &&
+cd merged/out && cat one seen && ls -d m home new run/secrets 2> /dev/null; ls ../home/images/builds
+"""
+
+
+def test_a_store_on_overlayfs_copies(
+    home: BuildHome, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """An overlay is no place for the upper directory of another: as in a container."""
+    home.write({
+        "Dockerfile": "FROM busybox AS o\nRUN echo 1 > /one && rmdir /home && mkdir -p /m/n\n"
+                      "FROM o\nRUN --mount=from=o,source=/one,target=/x rm -r /m && mkdir /new && "
+                      "cat /x > /seen && ! ls /home && test -f /etc/hosts",
+    })  # fmt: skip
+    top = tmp_path_factory.mktemp("top")
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", ON_OVERLAY, "sh", str(top),
+         *home.lab.words("build", "--network=none", "-o", f"{top}/merged/out", str(home.context))],
+        env=home.lab.env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["1", "1", "new"], done.stderr
