@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import cached_property
 
 from labcontainer import errors
@@ -80,6 +81,7 @@ class Copying:
                          for word in one.sources]  # fmt: skip
         for source in self._sources if one.add else ():
             sources.refuse_git(source)
+        self._stack = ExitStack()  # directories for what was fetched
         self._fetched: dict[str, tuple[str, str]] = {}
 
     @cached_property
@@ -142,13 +144,9 @@ class Copying:
         if not target.path and self._one.checksum:  # only the digest is asked for
             return Member(url, "", copying.made(0o100600), b"")
         if url not in self._fetched:
-            import tempfile
+            from labcontainer.build import adding, scratch
 
-            from labcontainer.build import adding
-
-            os.makedirs(self._around.store.path, mode=0o711, exist_ok=True)
-            folder = tempfile.mkdtemp(prefix="ingest-", dir=self._around.store.path)
-            self._folders.append(folder)
+            folder = self._stack.enter_context(scratch.folder(self._around.store))
             self._fetched[url] = adding.fetch(url, self._one.checksum, folder)
         name, place = self._fetched[url]
         if target.directory and not name:
@@ -213,14 +211,8 @@ class Copying:
         newest = self._around.newest
         return store(self._around, lambda out: adding.unpack(path, target, out, base, newest))
 
-    _folders: list[str]
-
     def __enter__(self) -> Copying:
-        self._folders = []
         return self
 
     def __exit__(self, *_error: object) -> None:
-        for folder in self._folders:
-            from labcontainer.image import snapshots
-
-            snapshots.remove_tree(folder)
+        self._stack.close()

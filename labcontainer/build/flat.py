@@ -7,13 +7,13 @@ the layers are carried out one over another, into a directory that goes with the
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 
+from labcontainer.build import scratch
 from labcontainer.image import compression, inside, layers
 from labcontainer.image.packing import Layer
-from labcontainer.image.snapshots import remove_tree
 from labcontainer.image.store import Store
 
 
@@ -22,7 +22,8 @@ class Flat:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._folder = tempfile.mkdtemp(prefix="ingest-", dir=store.path)
+        self._stack = ExitStack()
+        self._folder = self._stack.enter_context(scratch.folder(store))
         self._made: dict[tuple[str, ...], str] = {}
         self._lock = threading.Lock()
 
@@ -50,4 +51,4 @@ class Flat:
 
     def remove(self) -> None:
         """Delete them all."""
-        remove_tree(self._folder)
+        self._stack.close()

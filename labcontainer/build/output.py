@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from contextlib import contextmanager
 
 from labcontainer import errors
+from labcontainer.build import scratch
 from labcontainer.image import archive, diff
-from labcontainer.image.snapshots import Snapshots, remove_tree
+from labcontainer.image.snapshots import Snapshots
 from labcontainer.image.store import Image, Store
 
 TYPE_CHECKING = False
@@ -62,13 +62,10 @@ def _opened(destination: str) -> Iterator[BinaryIO]:
 
 
 def _tar(image: Image, store: Store, out: BinaryIO) -> None:
-    folder = tempfile.mkdtemp(prefix="ingest-", dir=store.path)
-    try:
+    with scratch.folder(store) as folder:
         Snapshots(store).flatten(image, folder)
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             diff.pack(fd, out)
         finally:
             os.close(fd)
-    finally:
-        remove_tree(folder)

@@ -7,6 +7,7 @@ ordinary user in a user namespace.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -123,6 +124,7 @@ def run(args: SimpleNamespace) -> int:
     from labcontainer.engine import buildsteps
     from labcontainer.image.store import Store
 
+    signal.signal(signal.SIGTERM, _terminated)
     options = options_of(args)
     store = Store()  # of this user, before it becomes root of a namespace
     os.makedirs(store.path, mode=0o711, exist_ok=True)
@@ -136,6 +138,10 @@ def run(args: SimpleNamespace) -> int:
             end()
         _hand_out(args, image, store)
     return 0
+
+
+def _terminated(_number: int, _frame: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _hand_out(args: SimpleNamespace, image: Image, store: Store) -> None:
@@ -171,9 +177,9 @@ def _shown(args: SimpleNamespace) -> tuple[Callable[..., None], Callable[[], Non
 
 def _folder(store: Store, stack: ExitStack) -> str:
     """A directory for a context that comes in one piece; gone at the end."""
-    import tempfile
+    from labcontainer.build import scratch
 
-    return stack.enter_context(tempfile.TemporaryDirectory(prefix="ingest-", dir=store.path))
+    return stack.enter_context(scratch.folder(store))
 
 
 def _context(args: SimpleNamespace, store: Store, stack: ExitStack) -> Context:

@@ -382,10 +382,35 @@ def test_ended_builder_leaves_nothing(home: BuildHome, number: int) -> None:
     lab_home.eventually(lambda: os.listdir(f"{home.store.path}/builds") == [])
     lab_home.eventually(lambda: processes(home) == [])
     assert home.store.path not in Path("/proc/self/mountinfo").read_text()
-    lab_home.eventually(lambda: not [name for name in os.listdir(home.store.path)
-                                     if name.startswith("ingest-")]
-                        or number == signal.SIGKILL)  # fmt: skip
     assert home.lab.call("build", "-q", "-", input="FROM busybox\nRUN true").returncode == 0
+
+
+def test_context_of_a_killed_builder_is_swept(home: BuildHome) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        text = b"FROM busybox\nRUN echo ready && sleep 4711"
+        entry = tarfile.TarInfo("Dockerfile")
+        entry.size = len(text)
+        tar.addfile(entry, io.BytesIO(text))
+    program = subprocess.Popen(home.lab.words("build", "--no-cache", "-"), env=home.lab.env,
+                               stdin=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    assert program.stdin is not None
+    assert program.stderr is not None
+    program.stdin.write(out.getvalue())
+    program.stdin.close()
+    for line in program.stderr:
+        if line.endswith(b" ready\n"):
+            break
+    program.kill()
+    program.wait()
+    program.stderr.close()
+
+    def scratch() -> list[str]:
+        return [name for name in os.listdir(home.store.path) if name.startswith("scratch-")]
+
+    assert len(scratch()) == 1
+    done = home.lab.call("build", "-q", "-", input="FROM busybox\nENV A=1")
+    assert (done.returncode, scratch()) == (0, [])
 
 
 # --- stages ---------------------------------------------------------------------------------------
