@@ -31,6 +31,7 @@ from labcontainer.kernel import confined, memexec, sockets, syscalls
 from labcontainer.kernel.flags import CLONE, CLOSE_RANGE, PERSONALITY, PR, RESOLVE
 from labcontainer.kernel.signals import signal
 from labcontainer.kernel.trampoline import Birth
+from labcontainer.record import Record
 from labcontainer.runtime import jsontext
 
 TYPE_CHECKING = False
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from labcontainer import seccomp
     from labcontainer.runtime.spec import Process
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -47,25 +47,47 @@ _CAP_SYS_ADMIN = 1 << 21
 _INFINITY = 2**64 - 1
 
 
+class Filter(Record):
+    """A compiled system call filter. `listener`: a socket of who decides about calls, or -1."""
+
+    code: bytes
+    flags: int = 0
+    listener: int = -1
+    metadata: str = ""
+
+
+def compiled(profile: dict[str, Any]) -> Filter:
+    """The filter of a `linux.seccomp`. Done where the host's code and files are in reach.
+
+    Raises:
+        SpecError: the profile is off.
+        OSError: nobody listens where the profile says.
+    """
+    from labcontainer import seccomp
+
+    program = seccomp.compile(profile)
+    listener = sockets.connect(program.listener_path) if program.listener_path else -1
+    return Filter(program.code(), program.load_flags(), listener, program.listener_metadata)
+
+
 class Confinement:
     """One process on its way into a container. `warn` is told what could not be granted."""
 
     def __init__(
-        self, process: Process, profile: dict[str, Any] | None, warn: Callable[[str], object]
+        self,
+        process: Process,
+        warn: Callable[[str], object],
+        filter: Filter | None = None,
+        pid: int = 0,
     ) -> None:
+        """`filter` and `pid`, the process's number outside, may be set until `run`."""
         self.process = process
         self.sets = process.capabilities or Sets()
         self._warn = warn
-        # Compiled while it is cheap to fail, and loaded here, with all that runs in the container:
-        # there, no more code can be.
-        self._filter = _compile(profile) if profile else None
+        self.filter, self.pid = filter, pid
+        # Loaded here, with all that runs in the container: there, no more code can be.
         if process.rlimits:
             import resource  # noqa: F401
-        # Who is to decide about calls; connected to while the host's paths are in reach.
-        self._listener, self._pid = -1, 0
-        if self._filter is not None and self._filter.listener_path:
-            self._listener = sockets.connect(self._filter.listener_path)
-            self._pid = int(os.readlink("/proc/self"))  # in the host's numbers
         self._labels = _labels(process)
         self._path = ""
 
@@ -213,12 +235,12 @@ class Confinement:
 
             for file, label in self._labels:
                 rootfs.write_proc(file, label)
-        if self._filter is not None and not self.process.no_new_privileges:
-            self._load_filter_early(self._filter, state)
+        if self.filter is not None and not self.process.no_new_privileges:
+            self._load_filter_early(self.filter, state)
         for what in capabilities.apply(self.sets, self.process.no_new_privileges):
             self._warn(f"capability {what}")
-        if self._filter is not None and self.process.no_new_privileges and birth is None:
-            self._load_filter(self._filter, state)
+        if self.filter is not None and self.process.no_new_privileges and birth is None:
+            self._load_filter(self.filter, state)
         program.go()
 
     def birth(self, doors: tuple[int, ...]) -> Birth:
@@ -227,18 +249,18 @@ class Confinement:
         The filter is where it may: loading it takes no rights after noNewPrivileges. Else it was
         loaded before, and has to allow clone(2) and setsid(2).
         """
-        late = self._filter if self.process.no_new_privileges else None
+        late = self.filter if self.process.no_new_privileges else None
         limits = {limit.kind: (limit.soft, limit.hard) for limit in self.process.rlimits}
         return Birth(
             doors=doors,
             terminal=self.process.terminal,
             processes=limits.get("RLIMIT_NPROC"),
-            filter=late.code() if late is not None else b"",
-            flags=late.load_flags() if late is not None else 0,
-            tells_listener=late is not None and self._listener >= 0,
+            filter=late.code if late is not None else b"",
+            flags=late.flags if late is not None else 0,
+            tells_listener=late is not None and late.listener >= 0,
         )
 
-    def tell_listener(self, descriptor: int, pid: int, state: bytes) -> None:
+    def tell_listener(self, of: Filter, descriptor: int, pid: int, state: bytes) -> None:
         """Pass the filter's descriptor on to who is to decide about calls.
 
         See config-linux.md, "The Container Process State".
@@ -247,13 +269,13 @@ class Confinement:
             "ociVersion": "1.2.0",
             "fds": ["seccompFd"],
             "pid": pid,
-            "metadata": self._filter.listener_metadata if self._filter is not None else "",
+            "metadata": of.metadata,
             "state": jsontext.loads(state.decode(), "state"),
         }
-        sockets.send(self._listener, jsontext.dumps(about).encode(), (descriptor,))
+        sockets.send(of.listener, jsontext.dumps(about).encode(), (descriptor,))
         os.close(descriptor)
 
-    def _load_filter_early(self, program: seccomp.Program, state: bytes) -> None:
+    def _load_filter_early(self, program: Filter, state: bytes) -> None:
         """Load it with the one right that this takes, before the rights go."""
         _, permitted, inheritable = syscalls.capget()
         effective = (capabilities.mask(self.sets.effective) | _CAP_SYS_ADMIN) & permitted
@@ -264,13 +286,13 @@ class Confinement:
             why = "loading a filter takes CAP_SYS_ADMIN or noNewPrivileges"
             raise UnsupportedError("seccomp", why, "set noNewPrivileges") from error
 
-    def _load_filter(self, program: seccomp.Program, state: bytes) -> None:
+    def _load_filter(self, program: Filter, state: bytes) -> None:
         """Load it; where somebody listens, tell."""
-        from labcontainer import seccomp
+        from labcontainer.kernel import classic_bpf
 
-        descriptor = seccomp.install(program)
-        if descriptor >= 0:
-            self.tell_listener(descriptor, self._pid, state)
+        descriptor = classic_bpf.install(program.code, program.flags)
+        if program.listener >= 0:
+            self.tell_listener(program, descriptor, self.pid, state)
 
 
 def _be_born(birth: Birth, status: int) -> None:
@@ -295,12 +317,6 @@ def _labels(process: Process) -> tuple[tuple[str, str], ...]:
     from labcontainer.runtime import labels
 
     return labels.wanted(process)
-
-
-def _compile(profile: dict[str, Any]) -> seccomp.Program:
-    from labcontainer import seccomp
-
-    return seccomp.compile(profile)
 
 
 def rlimit_kind(name: str) -> int:

@@ -14,6 +14,7 @@ from labcontainer.kernel import sockets, syscalls
 from labcontainer.kernel.signals import signal
 from labcontainer.record import Record
 from labcontainer.runtime import birth, handshake, init, jsontext, lifecycle, starting, state
+from labcontainer.runtime.confine import compiled
 from labcontainer.runtime.spec import Spec, read_spec
 from labcontainer.undo import Undo
 
@@ -198,7 +199,14 @@ def _create(
         pid=pid, started=state.start_time(pid), cgroup=group.record() if group is not None else {}
     )
     directory.save(remembered)
+    found = compiled(spec.seccomp) if spec.seccomp else None
+    if found is not None and found.listener >= 0:
+        opened.append(found.listener)
     _meet(spec, directory, remembered, mine)
+    if found is not None:
+        passed = (found.listener,) if found.listener >= 0 else ()
+        mine.send("filter", str(found.flags), str(pid), found.metadata, descriptors=passed)
+        mine.send_raw(found.code)
     if asked.pid_file:
         state.write_pid(asked.pid_file, pid)
     mine.send("created")

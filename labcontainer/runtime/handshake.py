@@ -4,14 +4,16 @@
        │                                                │
        │  writes id maps, or says so before the fork    │  enters its cgroups, waits
        │ ─── mapped ──────────────────────────────────> │
-       │  writes the state                              │  mounts, devices
+       │  sets limits, writes the state,                │  mounts, devices
+       │  compiles the system call filter               │
        │ <───────────────────────────────── mounted ─── │  only where hooks are to run now
        │  prestart and createRuntime hooks              │  waits
        │ ─── hooked ──────────────────────────────────> │
        │                                                │  createContainer hooks, pivot_root,
        │                                                │  masks, user, rights; finds the program
        │ <─────────────────────────────────── ready ─── │
-       │  writes the pid file                           │  waits
+       │ ─── filter ──────────────────────────────────> │  only where there is one; its code is
+       │  writes the pid file                           │  a message of its own
        │ ─── created ─────────────────────────────────> │
        │                                                │  waits for `start` at the gate: a socket
        │                                                │  in the state directory, or this one
@@ -33,13 +35,13 @@ _KINDS: dict[str, type[StepError]] = {
     "not found": CommandNotFoundError,
     "not executable": CommandNotExecutableError,
 }
-_LIMIT = 65536
+LIMIT = 65536
 
 
 def encode(name: str, *fields: str) -> bytes:
     """A message: its name and its fields, parted by NUL bytes."""
     text = "\0".join((name, *(field.replace("\0", " ") for field in fields)))
-    return text.encode(errors="surrogateescape")[:_LIMIT]
+    return text.encode(errors="surrogateescape")[:LIMIT]
 
 
 def decode(data: bytes) -> tuple[str, list[str]]:
@@ -96,7 +98,7 @@ class Channel:
         """The next message: name, fields, descriptors. The name is "" when the partner is gone."""
         for _ in range(2):
             try:
-                data, descriptors = sockets.receive(self.fd, _LIMIT)
+                data, descriptors = sockets.receive(self.fd, LIMIT)
                 return (*decode(data), descriptors)
             except ConnectionResetError:
                 # The partner ended with a message of ours unread. The error comes once, before

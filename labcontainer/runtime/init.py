@@ -17,7 +17,7 @@ from labcontainer.kernel.flags import CLONE, PR
 from labcontainer.record import Record
 from labcontainer.rootfs import Rootfs
 from labcontainer.runtime import handshake
-from labcontainer.runtime.confine import Confinement, load_no_more_code
+from labcontainer.runtime.confine import Confinement, Filter, load_no_more_code
 from labcontainer.runtime.spec import Process, Spec
 
 TYPE_CHECKING = False
@@ -62,9 +62,9 @@ class Init:
         os.setsid()
 
     def prepare_confinement(self) -> None:
-        """Compile the system call filter and more, while the host's files are at their paths."""
-        self.confinement = Confinement(self.launch.process, self.spec.seccomp, self.warn)
-        load_for(self.spec)  # for the same reason
+        """Load all code that will be needed, while the host's files are at their paths."""
+        self.confinement = Confinement(self.launch.process, self.warn)
+        load_for(self.spec)
 
     def wait_for_maps(self) -> None:
         """Until `mapped`: no id has a meaning before, and no limit holds."""
@@ -180,8 +180,13 @@ class Init:
         self.confinement.find_program()
 
     def wait_for_start(self) -> None:
-        """Tell that all is ready; wait for `created`, then for `start`."""
+        """Tell that all is ready; take the filter; wait for `created`, then for `start`."""
         self.channel.send("ready")
+        if self.spec.seccomp:
+            _, (flags, pid, metadata), listener = self.channel.expect("filter")
+            code, _ = sockets.receive(self.channel.fd, handshake.LIMIT)
+            found = Filter(code, int(flags), listener[0] if listener else -1, metadata)
+            self.confinement.filter, self.confinement.pid = found, int(pid)
         self.channel.expect("created")
         if self.launch.gate >= 0:
             self.status = sockets.accept(self.launch.gate)
@@ -262,6 +267,8 @@ def fail(status: int, step: str, error: BaseException) -> NoReturn:
 
 def load_for(spec: Spec) -> None:
     """Load the code that only some containers need."""
+    if spec.seccomp:
+        from labcontainer.kernel import classic_bpf  # noqa: F401
     if spec.hooks_of("createContainer") or spec.hooks_of("startContainer"):
         from labcontainer.runtime import hooks  # noqa: F401
     if spec.process is not None and spec.process.terminal:

@@ -26,7 +26,12 @@ from labcontainer.errors import StepError
 from labcontainer.kernel import sockets, syscalls, terminal
 from labcontainer.record import Record
 from labcontainer.runtime import birth, container, handshake, init, jsontext, lifecycle, state
-from labcontainer.runtime.confine import Confinement, hide_from_container, load_no_more_code
+from labcontainer.runtime.confine import (
+    Confinement,
+    compiled,
+    hide_from_container,
+    load_no_more_code,
+)
 from labcontainer.runtime.spec import Process, Spec, read_spec
 from labcontainer.undo import Undo
 
@@ -58,13 +63,17 @@ class Joining:
         self.mine, self.theirs = handshake.Channel.pair()
         warn: Callable[[str], None] = lambda text: self.theirs.send("warning", text)  # noqa: E731
         # Everything that it takes is loaded and compiled here, while the files are the host's.
-        self.confinement = Confinement(process, spec.seccomp, warn)
+        self.filter = compiled(spec.seccomp) if spec.seccomp else None
+        if self.filter is not None:
+            from labcontainer.kernel import classic_bpf  # noqa: F401
+        self.confinement = Confinement(process, warn, self.filter)
 
     def main(self, about: bytes, preserve_fds: int, doors: tuple[int, ...]) -> NoReturn:
         """Join, confine, wait, become the program that bears the process."""
         step = "exec"
         try:
             self.mine.close()
+            self.confinement.pid = os.getpid()  # before the container's own numbers
             self._enter()
             self._take_terminal()
             confinement = self.confinement
@@ -128,6 +137,8 @@ def execute(asked: Exec) -> PIDFD:
             state.write_pid(asked.pid_file, pid)
         _let_run(joining, pid, pidfd, about)
         undo.commit()
+        if joining.filter is not None and joining.filter.listener >= 0:
+            os.close(joining.filter.listener)
         joining.mine.close()
         if console != asked.console:
             os.close(console)
@@ -193,9 +204,9 @@ def _let_run(joining: Joining, pid: int, pidfd: int, about: bytes) -> None:
     """Let the process become its program; returns when it has."""
     channel = joining.mine
     channel.send_raw(b"1")
-    if joining.confinement.birth(()).tells_listener:
+    if joining.filter is not None and joining.confinement.birth(()).tells_listener:
         descriptor = syscalls.pidfd_getfd(pidfd, _hear_number(channel))
-        joining.confinement.tell_listener(descriptor, pid, about)
+        joining.confinement.tell_listener(joining.filter, descriptor, pid, about)
         channel.send_raw(b"1")
     data, _ = sockets.receive(channel.fd, 65536)
     if problem := handshake.read_outcome(data):
