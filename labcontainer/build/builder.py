@@ -57,6 +57,29 @@ def build(
     return Build(context, options, store, runner, tell).run()
 
 
+def make_bases(context: Context, options: Options, store: Store) -> None:
+    """Make the bases of this machine's own programs that a build will need.
+
+    For an ordinary user, before it enters its user namespace: there all programs of the host belong
+    to nobody, and whose they are can't be told.
+    """
+    from labcontainer.image import hostbase, hostimage
+
+    try:
+        stages = graph.draw_up(dockerfile.parse(context.text), options.arguments).stages
+    except DockerfileError:
+        return  # the build will tell
+    for name in {image for stage in stages for image in stage.images}:
+        try:
+            if not hostimage.is_built_in(reference.parse(name)):
+                continue
+            store.image(name)
+        except errors.NotFoundError:
+            hostimage.make(store, hostbase.recipe(name.partition(":")[0]))
+        except errors.UsageError:
+            continue
+
+
 class Build:
     """One build: what its stages share."""
 

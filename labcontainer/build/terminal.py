@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+from rich.text import Text
+
 from labcontainer.build.progress import Done, Event, Output, Started, Step, Warned, head
 
 TYPE_CHECKING = False
@@ -30,15 +32,18 @@ class Steps:
 
     def __call__(self, event: Event) -> None:
         with self._lock:
-            self._take(event)
-            self._live.update(self._drawn())
+            line = self._take(event)
+            self._live.update(self._drawn(), refresh=bool(line))
+            if line:
+                self._console.print(Text(line, "blue"), soft_wrap=True)
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: Event) -> str:
+        """Remember what is told; the line that stays for ever, if it gives one."""
         step = event.step
         if isinstance(event, Warned):
-            self._console.print(f"WARNING: {event.text}")
+            return f"WARNING: {event.text}"
         if step is None:
-            return
+            return ""
         if isinstance(event, Started):
             self._running[step.number] = (step, time.monotonic())
             self._said[step.number] = [""]
@@ -51,15 +56,16 @@ class Steps:
         elif isinstance(event, Done):
             self._running.pop(step.number, None)
             end = "CACHED" if event.cached else f"{event.seconds:.1f}s"
-            self._console.print(f" => {head(step)}  {end}", style="blue", soft_wrap=True)
+            return f" => {head(step)}  {end}"
+        return ""
 
-    def _drawn(self) -> str:
+    def _drawn(self) -> Text:
         lines: list[str] = []
         for number, (step, begun) in self._running.items():
             lines.append(f" => {head(step)}  {time.monotonic() - begun:.1f}s")
             lines += [f" => => {line}" for line in self._said[number] if line.strip()]
         width = self._console.width
-        return "\n".join(line[: width - 1] for line in lines)
+        return Text("\n".join(line[: width - 1] for line in lines))
 
     def close(self) -> None:
         """Leave the terminal; what a step that failed has said stays."""
@@ -68,4 +74,4 @@ class Steps:
             for number in self._running:
                 for line in self._said[number]:
                     if line.strip():
-                        self._console.print(f" => => {line}", soft_wrap=True)
+                        self._console.print(Text(f" => => {line}"), soft_wrap=True)

@@ -130,6 +130,8 @@ def run(args: SimpleNamespace) -> int:
     os.makedirs(store.path, mode=0o711, exist_ok=True)
     with ExitStack() as stack:
         context = _context(args, store, stack)
+        if os.geteuid() != 0:
+            builder.make_bases(context, options, store)
         buildsteps.enter()
         show, end = _shown(args)
         try:

@@ -97,3 +97,10 @@ def test_same_image_as_root_makes(home: BuildHome, tmp_path: Path) -> None:
         if lab is not home.lab:
             lab.remove()
     assert ids[0] == ids[1]
+
+
+def test_base_of_the_machine_s_own_programs_is_made(home: BuildHome) -> None:
+    home.lab.call("rmi", "--force", "busybox")
+    assert "docker.io/library/busybox:latest" not in home.store.names()
+    home.build("FROM busybox\nRUN true", "--network", "none", "--no-cache")
+    assert "docker.io/library/busybox:latest" in home.store.names()
