@@ -380,6 +380,7 @@ def test_a_requester_killed_before_start_leaves_no_container(case: Case) -> None
     bundle = case.bundle("true")
     pid = requester(case, case.request(bundle), start=False)
     eventually(lambda: not Path(f"/proc/{pid}").exists() and nothing_left(case, bundle))
+    eventually((bundle.path / "home/exit.json").exists)
     assert end(bundle)["status"] == 137
 
 
