@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from typing import IO
 
     from labcontainer.image.compression import Readable
-    from labcontainer.image.diff import Writable
 
 TIMEOUT = 60  # seconds without a byte
 _BZIP2, _XZ = b"BZh", b"\xfd7zXZ\x00"
@@ -55,24 +54,16 @@ def is_archive(path: str) -> bool:
     return False
 
 
-def unpack(
-    path: str, target: Target, out: Writable, tree: Tree | None, newest: int | None = None
-) -> diff.Packed:
-    """The members of an archive as a layer, below the target; owners as in the archive.
-
-    Directories above the target that `tree` has not got are made.
+def unpack(writer: diff.Writer, path: str, target: Target) -> None:
+    """Add the members of an archive to a layer, below the target; owners as in the archive.
 
     Raises:
         LabError: it is torn, or has a name that leads out.
     """
-    writer = diff.Writer(out, newest=newest)
-    for parent in directories(target.path, tree):
-        writer.add(tarformat.Entry(f"{parent}/", tarformat.DIRECTORY, 0o755))
     with open(path, "rb") as file:
         found = tarformat.Members(tarformat.Source(reader(file)))
         for entry in found:
             _put(writer, found, entry, target)
-    return writer.finish()
 
 
 def directories(path: str, tree: Tree | None) -> list[str]:

@@ -30,8 +30,9 @@ from labcontainer.build.stages import StageBuild
 from labcontainer.build.state import PROXIES, State
 from labcontainer.build.tree import Tree
 from labcontainer.image import documents, reference
-from labcontainer.image.documents import ImageConfig, Platform
+from labcontainer.image.documents import Descriptor, ImageConfig, Platform
 from labcontainer.image.packing import Layer
+from labcontainer.image.reference import Reference
 from labcontainer.image.store import Image, Store
 
 TYPE_CHECKING = False
@@ -317,14 +318,23 @@ class Build:
             from labcontainer.build import squash
 
             squash.squash(state, self.layers(state), self.store, self.newest, self.now())
-        image = self.store.add_image(
-            self._config(state), [one.descriptor for one in state.layers], names,
-            docker=self.options.docker_types,
-        )  # fmt: skip
+        if state.origin is not None and not state.keys and not self.options.labels:
+            image = self._named(state.origin, names)
+        else:
+            image = self.store.add_image(
+                self._config(state), [one.descriptor for one in state.layers], names,
+                docker=self.options.docker_types,
+            )  # fmt: skip
         self.tell(Built(id=image.id))
         for name in names:
             self.tell(Tagged(name=name.familiar))
         return image
+
+    def _named(self, origin: Descriptor, names: list[Reference]) -> Image:
+        """The base itself, of a Dockerfile that changes nothing."""
+        for name in names:
+            self.store.tag(name, origin)
+        return self.store.open(origin)
 
     def _config(self, state: State) -> ImageConfig:
         extra = {}
@@ -345,11 +355,13 @@ def _state_of(image: Image) -> State:
     """The state that an image stands for."""
     config = image.config
     pairs = zip(image.manifest.layers, config.diff_ids, strict=True)
-    return State(
+    found = State(
         config.platform, key_of("image", image.id), dict(config.config),
         [Layer(descriptor, diff_id) for descriptor, diff_id in pairs], config.history,
         config.author,
     )  # fmt: skip
+    found.origin = image.descriptor
+    return found
 
 
 def _remembered(image: Image) -> Iterator[tuple[str, Cached]]:

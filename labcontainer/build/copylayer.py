@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 
 from labcontainer import errors
+from labcontainer.build import adding
 from labcontainer.build.copying import Target, described
 from labcontainer.build.sources import Member
 from labcontainer.image import diff, layers, tarformat
@@ -16,9 +18,13 @@ if TYPE_CHECKING:
 
 
 def pack(
-    found: list[Member], target: Target, out: Writable, newest: int | None = None
+    found: list[Member],
+    target: Target,
+    out: Writable,
+    newest: int | None = None,
+    archives: Sequence[str] = (),
 ) -> diff.Packed:
-    """Write the members as a layer.
+    """Write the members as a layer, and after them what is in the archives.
 
     Raises:
         LabError: a name would mean something else in a layer.
@@ -31,6 +37,8 @@ def pack(
             raise errors.UnsupportedError(f"copying {member.path}", why)
         if member.path:
             _add(writer, member, target, links)
+    for path in archives:
+        adding.unpack(writer, path, target)
     return writer.finish()
 
 

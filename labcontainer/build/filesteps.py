@@ -166,29 +166,37 @@ class Copying:
         target = copying.target_of(self._target, self._state.workdir,
                                    None if self._one.link else tree)  # fmt: skip
         target = target.replace(owner=self._owner(tree), mode=self._mode)
-        if len(self._sources) > 1 and not target.directory:
+        if not target.directory and sum(map(self._count, self._sources)) > 1:
             raise errors.UsageError(
                 f"When using {self._one.line.keyword} with more than one source file, the "
                 "destination must be a directory and end with a /"
             )
-        archives = [one for one in self._sources if self._is_archive(one)]
-        if archives:
-            return self._unpacked(archives, target, tree)
-        found = [member for source in self._sources for member in self._members(source, target)]
-        found = copying.with_parents(found, None if self._one.link else tree)
-        return store(
-            self._around, lambda out: copylayer.pack(found, target, out, self._around.newest)
-        )
+        base = None if self._one.link else tree
+        archives = [path for source in self._sources for path in self._archives(source)]
+        found = [member for source in self._sources for member in self._members(source, target)
+                 if member.real not in archives]  # fmt: skip
+        if archives:  # unpacked below the target, which is a directory then
+            found.insert(0, Member(target.path, "", copying.made()))
+        found = copying.with_parents(found, base)
+        newest = self._around.newest
+        return store(self._around, lambda out: copylayer.pack(found, target, out, newest, archives))
 
-    def _is_archive(self, source: str) -> bool:
+    def _count(self, source: str) -> int:
+        """How many files or directories a source names."""
+        if source in self._one.files or (self._one.add and sources.is_url(source)):
+            return 1
+        return len(self._origin[0].named(source))
+
+    def _archives(self, source: str) -> list[str]:
+        """The files that a source of ADD names and that are to be unpacked."""
         one = self._one
         remote = sources.is_url(source)
         wanted = one.unpack if one.unpack is not None else not remote
         if not one.add or not wanted or source in one.files:
-            return False
+            return []
         from labcontainer.build import adding
 
-        return any(adding.is_archive(path) for path in self._paths(source))
+        return [path for path in self._paths(source) if adding.is_archive(path)]
 
     def _paths(self, source: str) -> list[str]:
         """The regular files that a source of ADD names."""
@@ -197,19 +205,6 @@ class Copying:
         files = self._origin[0]
         found = (files.tree.find(files.tree.resolve(one))[0] for one in files.named(source))
         return [path for path in found if os.path.isfile(path)]
-
-    def _unpacked(self, archives: list[str], target: copying.Target, tree: Tree) -> Layer:
-        """Archives below the target; files beside them as ever."""
-        from labcontainer.build import adding
-
-        target = target.replace(directory=True)
-        if len(self._sources) > 1 or len(self._paths(archives[0])) > 1:
-            why = "several sources of which one is an archive"
-            raise errors.UnsupportedError(why, "a layer is written from one", "use an ADD for each")
-        path = self._paths(archives[0])[0]
-        base = None if self._one.link else tree
-        newest = self._around.newest
-        return store(self._around, lambda out: adding.unpack(path, target, out, base, newest))
 
     def __enter__(self) -> Copying:
         return self

@@ -22,7 +22,7 @@ from labcontainer.build.instructions import (
     Words,
 )
 from labcontainer.build.words import Lexer
-from labcontainer.image.documents import Platform
+from labcontainer.image.documents import Descriptor, Platform
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class State:
         self.outer: Mapping[str, str] = {}
         self.has_command = False
         self.keys: list[str] = []
+        self.origin: Descriptor | None = None  # the image that this state still is
 
     def child(self) -> State:
         """A new stage on top of this one: configuration and layers, no arguments."""
@@ -67,6 +68,7 @@ class State:
 
         new = copy.deepcopy(self)
         new.arguments, new.has_command, new.keys = {}, False, []
+        new.origin = None if self.keys else self.origin
         return new
 
     @property

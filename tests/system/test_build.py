@@ -55,6 +55,9 @@ CONTEXT: Files = {
 }  # fmt: skip
 
 
+ARCHIVES: Files = {"t.tar.gz": archive(file="t"), "u.tar.gz": archive(other="u")}
+
+
 @pytest.mark.parametrize(
     ("steps", "found"),
     [
@@ -83,14 +86,17 @@ CONTEXT: Files = {
         ("ENV name=b\nCOPY ${name}.txt /$name", ["644 0:0 b"]),
         ("COPY <<one <<two /h/\n1\none\n2\ntwo", ["755 0:0 h/", "644 0:0 h/one", "644 0:0 h/two"]),
         ("ADD t.tar.gz /t", ["755 0:0 t/", "640 7:8 t/file"]),
-        ("ADD --chown=1:2 t.tar.gz /t/", ["755 0:0 t/", "640 1:2 t/file"]),
+        ("ADD --chown=1:2 t.tar.gz /t/", ["755 1:2 t/", "640 1:2 t/file"]),
+        ("ADD t.tar.gz a.txt u.tar.gz /t/", ["755 0:0 t/", "644 0:0 t/a.txt", "640 7:8 t/file",
+                                             "640 7:8 t/other"]),
+        ("ADD [atu].* /", ["644 0:0 a.txt", "640 7:8 file", "640 7:8 other"]),
         ("COPY t.tar.gz /t/", ["755 0:0 t/", "644 0:0 t/t.tar.gz"]),
         ("ADD --unpack=false t.tar.gz /t", ["644 0:0 t"]),
         ("ADD a.txt /x", ["644 0:0 x"]),
     ],
 )  # fmt: skip
 def test_what_lands_where(home: BuildHome, steps: str, found: list[str]) -> None:
-    image = home.build(f"FROM scratch\n{steps}", files={**CONTEXT, "t.tar.gz": archive(file="t")})
+    image = home.build(f"FROM scratch\n{steps}", files={**CONTEXT, **ARCHIVES})
     assert home.listing(image) == found
 
 
@@ -197,6 +203,7 @@ def test_context_from_a_url_and_from_a_tar(home: BuildHome, server: tuple[str, P
     [
         ("COPY none /x", "Dockerfile:2: COPY failed: file not found in build context"),
         ("COPY *.none /x", "Dockerfile:2: COPY failed: no source files were specified"),
+        ("COPY *.txt /x", "When using COPY with more than one source file"),
         ("COPY a.txt b.txt /x", "When using COPY with more than one source file"),
         ("COPY a.txt /f\nCOPY dir /f", "Dockerfile:3: COPY failed: cannot copy to non-dir"),
         ("COPY a.txt /f\nCOPY a.txt /f/x", "cannot copy to non-directory: /f"),
@@ -246,6 +253,13 @@ def test_entrypoint_takes_the_base_s_command_away(home: BuildHome) -> None:
     assert "Cmd" not in image.config.config
     image = home.build('FROM with-command\nCMD ["c"]\nENTRYPOINT ["e"]')
     assert image.config.config["Cmd"] == ["c"]
+
+
+def test_a_base_that_nothing_changes_stays_itself(home: BuildHome) -> None:
+    base = home.build("FROM busybox\nENV A=1", "-t", "first")
+    assert home.build("FROM first\n", "-t", "second").id == base.id
+    assert home.store.image("second").tags == ("first:latest", "second:latest")
+    assert home.build("FROM first AS x\nENV B=1\nFROM x").id != base.id
 
 
 def test_onbuild_runs_in_whoever_builds_on_it(home: BuildHome) -> None:
