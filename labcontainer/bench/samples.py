@@ -9,6 +9,7 @@ moment hits all subjects of its round.
 from __future__ import annotations
 
 import random
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,16 +32,23 @@ class Interval(Record):
 
 
 def interleave(
-    subjects: Mapping[str, Callable[[], object]], runs: int, warm_up: int = 2
+    subjects: Mapping[str, Callable[[], object]],
+    runs: int,
+    warm_up: int = 2,
+    clock: Callable[[Callable[[], object]], float] | None = None,
 ) -> dict[str, list[float]]:
-    """Seconds of each run of each subject: round by round, in an order drawn for each round."""
+    """Seconds of each run of each subject: round by round, in an order drawn for each round.
+
+    `clock` is `timed` unless given, or `processor_time`.
+    """
+    measure = clock or timed
     order = list(subjects)
     draw = random.Random(SEED)
     taken: dict[str, list[float]] = {name: [] for name in order}
     for turn in range(-warm_up, runs):
         draw.shuffle(order)
         for name in order:
-            seconds = timed(subjects[name])
+            seconds = measure(subjects[name])
             if turn >= 0:
                 taken[name].append(seconds)
     return taken
@@ -51,6 +59,14 @@ def timed(action: Callable[[], object]) -> float:
     begun = time.perf_counter()
     action()
     return time.perf_counter() - begun
+
+
+def processor_time(action: Callable[[], object]) -> float:
+    """Seconds of a processor that the child processes of an action take, in the kernel too."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    action()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 def quantile(samples: Sequence[float], share: float) -> float:

@@ -1,4 +1,4 @@
-"""`labcontainer bench runtime|build`: we and others side by side, as ratios with their spread."""
+"""`labcontainer bench runtime|build|unpack`: we and others, as ratios with their spread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Taken = dict[str, dict[str, list[float]]]
 
 def configure(parser: ArgumentParser) -> None:
     """Add the command's words and options."""
-    parser.add_argument("what", choices=["runtime", "build"], help="what to measure")
+    parser.add_argument("what", choices=["runtime", "build", "unpack"], help="what to measure")
     parser.add_argument("--runs", type=int, default=25, metavar="N", help="rounds, each of all")
     parser.add_argument("--json", metavar="FILE", help="keep every sample, and the machine, here")
 
@@ -32,7 +32,11 @@ def run(args: Namespace) -> int:
     if os.geteuid() != 0:
         raise UnsupportedError(f"labcontainer bench {args.what}", "it needs root", "run it by sudo")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    measure, base = {"runtime": (_runtime, "runc"), "build": (_build, "dockerd")}[args.what]
+    measure, base = {
+        "runtime": (_runtime, "runc"),
+        "build": (_build, "dockerd"),
+        "unpack": (_unpack, "tar"),
+    }[args.what]
     with tempfile.TemporaryDirectory(prefix="labcontainer-bench-") as name:
         taken, note = measure(Path(name), args.runs)
     rows = [row for workload, one in taken.items() for row in report.rows(workload, one, base)]
@@ -74,3 +78,12 @@ def _build(place: Path, runs: int) -> tuple[Taken, str]:
     with builds.dockerd(place) as words:
         subjects = {"labcontainer": own, "dockerd": builds.classic(words, top)}
         return {"10 cached steps": samples.interleave(subjects, runs)}, ""
+
+
+def _unpack(place: Path, runs: int) -> tuple[Taken, str]:
+    """A layer of many files, in processor time."""
+    from labcontainer.bench import samples, unpack
+
+    subjects = unpack.subjects(place, unpack.layer(place))
+    taken = samples.interleave(subjects, runs, warm_up=1, clock=samples.processor_time)
+    return {"unpack, processor time": taken}, ""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from labcontainer.bench import report, runtimes, samples
+from labcontainer.bench import report, runtimes, samples, unpack
 
 
 @pytest.mark.parametrize(
@@ -52,6 +56,23 @@ def test_subjects_take_turns_and_warm_up_is_not_counted() -> None:
     assert Counter(calls) == {"a": 5, "b": 5, "c": 5}
     assert all(set(calls[at : at + 3]) == set("abc") for at in range(0, 15, 3))
     assert len({tuple(calls[at : at + 3]) for at in range(0, 15, 3)}) > 1
+
+
+def test_processor_time_is_that_of_the_children() -> None:
+    burn = [sys.executable, "-c", "for _ in range(2_000_000): pass"]
+    assert samples.processor_time(lambda: subprocess.run(burn, check=True)) > 0.02
+    assert samples.processor_time(lambda: time.sleep(0.05)) == 0
+
+
+def test_all_unpack_the_same_layer(tmp_path: Path) -> None:
+    packed = unpack.layer(tmp_path, files=40)
+    found = set()
+    for action in unpack.subjects(tmp_path, packed).values():
+        action()
+        files = sorted(path for path in (tmp_path / "unpacked").rglob("*") if path.is_file())
+        found.add((len(files), b"".join(path.read_bytes() for path in files)))
+    ((count, _),) = found
+    assert count == 40
 
 
 def test_the_table_is_in_milliseconds_and_relative_to_runc() -> None:
