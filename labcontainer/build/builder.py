@@ -97,6 +97,7 @@ class Build:
         self._images: dict[str, Image] = {}
         self._flat: Flat | None = None
         self._lock = threading.Lock()
+        self._pulling = threading.Lock()  # held for long, and by one stage at a time
         self._error: BaseException | None = None
 
     def _draw_up(self) -> graph.Graph:
@@ -219,7 +220,7 @@ class Build:
         say: Callable[[str], None] = lambda _text: None,
     ) -> Image:  # fmt: skip
         """A foreign image: from the store, or pulled into it."""
-        with self._lock:
+        with self._pulling:
             known = f"{name} {platform}"
             if known not in self._images:
                 self._images[known] = self._get(name, platform or self.options.platform, say)

@@ -58,14 +58,19 @@ class StageBuild:
         step = self._step(0, self._stage.origin.line.text)
         begun = time.monotonic()
         self._tell(Started(step))
+        said: list[str] = []
+
+        def say(text: str) -> None:
+            said.append(text)
+            self._tell(Output(step, text.encode() + b"\n"))
+
         try:
-            state = self._build.base(self._stage, lambda text: self._tell(
-                Output(step, text.encode() + b"\n")))  # fmt: skip
+            state = self._build.base(self._stage, say)
         except errors.LabError as error:
             if isinstance(error, DockerfileError | RunError):
                 raise
             raise self._stage.origin.line.wrong(str(error)) from error
-        self._tell(Done(step, state.key, True, time.monotonic() - begun))
+        self._tell(Done(step, state.key, not said, time.monotonic() - begun))
         triggers = state.config.pop("OnBuild", None) or []
         if triggers:
             self._tell(Output(step, f"# Executing {len(triggers)} build triggers\n".encode()))

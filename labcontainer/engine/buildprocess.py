@@ -57,6 +57,7 @@ class Stopped(BaseException):
 def main(words: list[str]) -> int:
     """Run the program of standard input, and answer to the descriptor of the second word."""
     path, answer = words[0], int(words[1])
+    os.set_inheritable(answer, False)  # it is for us, and no program's of the image
     parent = os.getppid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _stop)

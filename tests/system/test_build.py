@@ -302,6 +302,14 @@ def test_run_sees_arguments_and_environment(home: BuildHome) -> None:
     assert "HTTP_PROXY=p" not in str(image.config.history)
 
 
+def test_run_has_no_descriptor_of_the_builder(home: BuildHome) -> None:
+    image = home.build("FROM busybox\nRUN ls /proc/self/fd > /fds; cat > /in; ps -o pid > /ps")
+    assert home.read(image, "fds").split() == ["0", "1", "2", "3"]  # the last is of ls itself
+    assert home.read(image, "in") == ""
+    assert home.read(image, "ps").split() == ["PID", "1", *home.read(image, "ps").split()[2:]]
+    assert len(home.read(image, "ps").split()) <= 4
+
+
 def test_run_heredocs(home: BuildHome) -> None:
     image = home.build(
         "FROM busybox\nRUN <<EOF\necho one > /1\necho two > /2\nEOF\n"
