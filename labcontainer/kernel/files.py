@@ -140,8 +140,8 @@ def look_again(done: Callable[[], bool], deadline: float) -> bool:
 
 def write_atomically(path: str, data: bytes, mode: int = 0o600) -> None:
     """Put a whole new file in the place of another: readers see the old one or the new one."""
-    temporary = f"{path}.{os.getpid()}.new"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    temporary = f"{path}.{os.urandom(6).hex()}.new"  # threads may write the same file
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         view = memoryview(data)
         while view:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,14 @@ def test_torn_record_is_none(store: Store, text: str) -> None:
     Path(cache.path, key_of("x")).write_text(text)
     assert cache.find(key_of("x")) is None
     store.collect()
+
+
+def test_threads_may_put_the_same_record(store: Store) -> None:
+    cache = Cache(store)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: cache.put(key_of("x"), Cached("now")), range(200)))
+    assert cache.find(key_of("x")) == Cached("now")
+    assert os.listdir(cache.path) == [key_of("x")]
 
 
 def test_prune_forgets_what_was_not_used(store: Store) -> None:
