@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from labcontainer import errors
-from labcontainer.client import api
+from labcontainer.client import api, daemon
 from labcontainer.engine import words as words_of
 
 TYPE_CHECKING = False
@@ -64,7 +64,7 @@ def run_start(args: Namespace) -> int:
         return sessions.start_attached(
             args.containers[0], stdin=args.interactive, keys=args.detach_keys
         )
-    client = api.Client()
+    client = daemon.client()
     return for_each(args.containers, lambda name: client.post(f"/containers/{name}/start"))
 
 
@@ -91,7 +91,7 @@ def run_restart(args: Namespace) -> int:
 
 
 def _with_timeout(args: Namespace, verb: str) -> int:
-    client = api.Client()
+    client = daemon.client()
 
     def act(name: str) -> object:
         return client.post(f"/containers/{name}/{verb}", t=args.timeout, signal=args.signal)
@@ -107,7 +107,7 @@ def configure_kill(parser: ArgumentParser) -> None:
 
 def run_kill(args: Namespace) -> int:
     """Send a signal to containers' first processes."""
-    client = api.Client()
+    client = daemon.client()
 
     def act(name: str) -> object:
         return client.post(f"/containers/{name}/kill", signal=args.signal)
@@ -122,7 +122,7 @@ def configure_pause(parser: ArgumentParser) -> None:
 
 def run_pause(args: Namespace) -> int:
     """Freeze all processes of containers."""
-    client = api.Client()
+    client = daemon.client()
     return for_each(args.containers, lambda name: client.post(f"/containers/{name}/pause"))
 
 
@@ -133,7 +133,7 @@ def configure_unpause(parser: ArgumentParser) -> None:
 
 def run_unpause(args: Namespace) -> int:
     """Let the processes of frozen containers go on."""
-    client = api.Client()
+    client = daemon.client()
     return for_each(args.containers, lambda name: client.post(f"/containers/{name}/unpause"))
 
 
@@ -147,7 +147,7 @@ def configure_rm(parser: ArgumentParser) -> None:
 
 def run_rm(args: Namespace) -> int:
     """Remove containers with what they wrote."""
-    client = api.Client()
+    client = daemon.client()
 
     def act(name: str) -> object:
         path = f"/containers/{name.lstrip('/')}"
@@ -164,7 +164,7 @@ def configure_rename(parser: ArgumentParser) -> None:
 
 def run_rename(args: Namespace) -> int:
     """Give a container another name."""
-    api.Client().post(f"/containers/{args.container}/rename", name=args.name)
+    daemon.client().post(f"/containers/{args.container}/rename", name=args.name)
     return 0
 
 
@@ -175,7 +175,7 @@ def configure_wait(parser: ArgumentParser) -> None:
 
 def run_wait(args: Namespace) -> int:
     """Wait until containers have ended; prints their exit statuses."""
-    client = api.Client()
+    client = daemon.client()
     return for_each(
         args.containers, lambda name: client.post(f"/containers/{name}/wait")["StatusCode"]
     )
@@ -208,7 +208,7 @@ def configure_update(parser: ArgumentParser) -> None:
 def run_update(args: Namespace) -> int:
     """Change the limits of containers, also while they run."""
     body = update_body(args)
-    client = api.Client()
+    client = daemon.client()
     status = 0
     for name in args.containers:
         status |= for_each([name], lambda one: _update(client, one, body))

@@ -6,7 +6,7 @@ import sys
 
 from labcontainer import errors
 from labcontainer.cli import format as form
-from labcontainer.client import api, times
+from labcontainer.client import api, daemon, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def run_ps(args: Namespace) -> int:
     """List containers."""
     limit = 1 if args.latest else args.last
     size = args.size or ".Size" in args.format
-    found = api.Client().get(
+    found = daemon.client().get(
         "/containers/json", all=args.all or limit > 0, limit=limit if limit > 0 else None,
         size=size, filters=filters(args.filter),
     )  # fmt: skip
@@ -201,7 +201,7 @@ def run_inspect(args: Namespace) -> int:
 
 def inspect(names: list[str], kinds: list[str], template: str, *, size: bool = False) -> int:
     """Print what is found of these names, and tell what is not there. 1 if something is not."""
-    client = api.Client()
+    client = daemon.client()
     found: list[Row] = []
     status = 0
     for name in names:
@@ -264,7 +264,7 @@ def configure_port(parser: ArgumentParser) -> None:
 
 def run_port(args: Namespace) -> int:
     """List where a container's ports are on the host."""
-    found = api.Client().get(f"/containers/{args.container}/json")
+    found = daemon.client().get(f"/containers/{args.container}/json")
     bindings: Row = found["NetworkSettings"].get("Ports") or {}
     if args.port:
         wanted = args.port if "/" in args.port else f"{args.port}/tcp"
@@ -299,7 +299,7 @@ def configure_top(parser: ArgumentParser) -> None:
 def run_top(args: Namespace) -> int:
     """List a container's processes, as the host sees them."""
     words = {"ps_args": " ".join(args.ps)} if args.ps else {}
-    found = api.Client().get(f"/containers/{args.container}/top", **words)
+    found = daemon.client().get(f"/containers/{args.container}/top", **words)
     print(form.align([found["Titles"], *(found["Processes"] or [])], 20), end="")
     return 0
 
@@ -311,7 +311,7 @@ def configure_diff(parser: ArgumentParser) -> None:
 
 def run_diff(args: Namespace) -> int:
     """List what a container has changed: C changed, A added, D deleted."""
-    found = api.Client().get(f"/containers/{args.container}/changes") or []
+    found = daemon.client().get(f"/containers/{args.container}/changes") or []
     print("".join(f"{'CAD'[one['Kind']]} {one['Path']}\n" for one in found), end="")
     return 0
 
@@ -329,7 +329,7 @@ def configure_events(parser: ArgumentParser) -> None:
 
 def run_events(args: Namespace) -> int:
     """Print what happens, as it happens."""
-    stream = api.Client().stream(
+    stream = daemon.client().stream(
         "GET", "/events", filters=filters(args.filter),
         since=times.stamp(args.since), until=times.stamp(args.until),
     )  # fmt: skip
@@ -373,7 +373,9 @@ def run_version(args: Namespace) -> int:
     found: Row = {"Client": {"Version": main.version(), "ApiVersion": api.VERSION}, "Server": None}
     problem = ""
     try:
-        found["Server"] = api.Client().get("/version")
+        found["Server"] = daemon.client().get("/version")
+    except errors.UnsupportedError:
+        pass  # no daemon is named: there is nothing to tell of one
     except ConnectError as error:
         problem = str(error)
     if args.format:
@@ -403,7 +405,7 @@ INFO = (
 
 def run_info(args: Namespace) -> int:
     """Print what the daemon says of itself and its machine."""
-    found = api.Client().get("/info")
+    found = daemon.client().get("/info")
     if args.format:
         print(_shown([found], args.format), end="")
         return 0

@@ -7,7 +7,7 @@ import sys
 from labcontainer import errors
 from labcontainer.cli import format as form
 from labcontainer.cli import lifecycle, looking
-from labcontainer.client import api, times
+from labcontainer.client import api, daemon, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _configure_ends(verbs: Any) -> None:
 def run(args: Namespace) -> int:
     """Do what the verb says."""
     verb = {"list": "ls", "remove": "rm"}.get(args.verb, args.verb)
-    client = api.Client()
+    client = daemon.client()
     if verb == "create":
         print(client.post("/networks/create", create_body(args))["Id"])
         return 0

@@ -7,7 +7,7 @@ import signal
 import sys
 
 from labcontainer import errors
-from labcontainer.client import api, attach
+from labcontainer.client import api, attach, daemon
 from labcontainer.engine import streams
 from labcontainer.engine import words as words_of
 
@@ -32,7 +32,7 @@ def configure_attach(parser: ArgumentParser) -> None:
 
 def run_attach(args: Namespace) -> int:
     """Connect to a running container; its exit status when it ends meanwhile."""
-    client = api.Client()
+    client = daemon.client()
     found = client.get(f"/containers/{args.container}/json")
     if not found["State"]["Running"]:
         raise errors.StateError("You cannot attach to a stopped container, start it first")
@@ -59,7 +59,7 @@ def run_attach(args: Namespace) -> int:
 
 def start_attached(name: str, *, stdin: bool, keys: str | None) -> int:
     """Attach to a container, start it, and stay until it ends; its exit status."""
-    client = api.Client()
+    client = daemon.client()
     found = client.get(f"/containers/{name}/json")
     tty = bool(found["Config"]["Tty"])
     stdin = stdin and bool(found["Config"]["OpenStdin"])
@@ -195,7 +195,7 @@ def run_exec(args: Namespace) -> int:
         raise errors.UsageError("exec needs a container and a command")
     stdin = args.interactive and not args.detach
     check_terminal(stdin, args.tty)
-    client = api.Client()
+    client = daemon.client()
     body = {
         "AttachStdin": stdin, "AttachStdout": not args.detach, "AttachStderr": not args.detach,
         "Cmd": args.command, "DetachKeys": args.detach_keys or "", "Tty": args.tty,
@@ -235,7 +235,7 @@ def run_logs(args: Namespace) -> int:
     from labcontainer.client import times
     from labcontainer.client.http import frames
 
-    client = api.Client()
+    client = daemon.client()
     tty = client.get(f"/containers/{args.container}/json")["Config"]["Tty"]
     response = client.download(
         f"/containers/{args.container}/logs", stdout=True, stderr=True, follow=args.follow,

@@ -7,7 +7,7 @@ import threading
 
 from labcontainer import errors
 from labcontainer.cli import format as form
-from labcontainer.client import api
+from labcontainer.client import api, daemon
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Print what containers use, until interrupted."""
-    client = api.Client()
+    client = daemon.client()
     names = args.containers
     if not names:
         names = [one["Id"] for one in client.get("/containers/json", all=args.all)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labcontainer.cli import format as form
 from labcontainer.cli import looking
-from labcontainer.client import api
+from labcontainer.client import api, daemon
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def run(args: Namespace) -> int:
         return looking.run_events(args)
     if args.verb == "info":
         return looking.run_info(args)
-    client = api.Client()
+    client = daemon.client()
     return _prune(client, args) if args.verb == "prune" else _df(client, args)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labcontainer.cli import format as form
 from labcontainer.cli import lifecycle, looking
-from labcontainer.client import api
+from labcontainer.client import api, daemon
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Do what the verb says."""
     verb = {"list": "ls", "remove": "rm"}.get(args.verb, args.verb)
-    client = api.Client()
+    client = daemon.client()
     if verb == "create":
         options, labels = (dict(word.partition("=")[::2] for word in words)
                            for words in (args.opt, args.label))  # fmt: skip

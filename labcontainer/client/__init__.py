@@ -1,1 +1,1 @@
-"""The Engine API from Python: what the command line, Compose and the notebooks speak."""
+"""The Docker Engine API from Python: what the command line speaks to a daemon."""

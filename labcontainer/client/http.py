@@ -51,7 +51,7 @@ def connect(address: Address) -> Socket:
         return _connect_unix(address.path) if address.path else _connect_tcp(address)
     except OSError as error:
         if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-            why = "is the daemon running? `labcontainer daemon` starts it"
+            why = "is the daemon running?"
         else:
             why = error.strerror or str(error)
         raise ConnectError(f"cannot connect to the daemon at {address}: {why}") from error

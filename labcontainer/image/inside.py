@@ -58,6 +58,7 @@ def enter_user_namespace(maps: Maps, also: int = 0) -> None:
     os.close(mine)
     os.close(answer_there)
     try:
+        _wait_for_threads()
         syscalls.unshare(CLONE.NEWUSER | also)
         os.write(theirs, b"x")
         problem = os.read(answer, 4096).decode()
@@ -67,6 +68,20 @@ def enter_user_namespace(maps: Maps, also: int = 0) -> None:
         os.waitpid(child, 0)
     if problem != "ok":
         raise errors.UnsupportedError("a user namespace", problem or "no answer")
+
+
+def _wait_for_threads() -> None:
+    """Let threads that were joined end in the kernel too: a process of several tasks gets EINVAL.
+
+    Python's join returns when the thread gives up the interpreter, a moment before its exit(2), of
+    which no descriptor tells.
+    """
+    import time
+
+    for _ in range(200):
+        if len(os.listdir("/proc/self/task")) == 1:
+            return
+        time.sleep(0.001)
 
 
 def _write_maps(pid: int, maps: Maps, wait: int, answer: int) -> None:

@@ -296,3 +296,98 @@ def test_docker_pushes_to_our_registry_and_pulls_from_it(docker: Docker) -> None
     finally:
         server.terminate()
         server.wait()
+
+
+# --- our commands drive dockerd -----------------------------------------------------------------
+
+
+class Lab:
+    """`labcontainer`, with dockerd for its daemon."""
+
+    def __init__(self, docker: Docker) -> None:
+        self._docker = docker
+        self.words = [sys.executable, "-m", "labcontainer.cli.main"]
+        self.env = {"LABCONTAINER_HOST": docker.socket, "PYTHONPATH": str(ROOT)}
+
+    def call(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        return self._docker.world.call(*self.words, *words, env=self.env, stdin=stdin)
+
+    def __call__(self, *words: str, stdin: str | None = None) -> str:
+        done = self.call(*words, stdin=stdin)
+        assert done.returncode == 0, f"{words}: {done.returncode}: {done.stderr}"
+        return done.stdout.strip()
+
+
+@pytest.fixture
+def ours(docker: Docker) -> Lab:
+    return Lab(docker)
+
+
+def test_run_by_a_daemon(ours: Lab, docker: Docker, name: str) -> None:
+    script = "cat; echo err >&2; exit 7"
+    done = ours.call("run", "--rm", "-i", "--network=none", "box", "sh", "-c", script, stdin="in")
+    assert (done.stdout, done.stderr, done.returncode) == ("in", "err\n", 7)
+    flags = ("--label", "k=v", "--memory", "64m", "--restart", "on-failure:2", "--hostname", "h")
+    identity = ours("run", "-d", "--name", name, *flags, "box", "sleep", "1000")
+    shape = "{{.Config.Hostname}} {{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}}"
+    shown = docker("inspect", "--format", shape, name)
+    assert shown == f"h {64 << 20} on-failure"
+    assert ours("inspect", "--format", shape, name) == shown
+    assert ours("inspect", "--format", "{{.Id}}", name) == identity
+
+
+def test_ps_prints_what_docker_prints(ours: Lab, docker: Docker, sleeper: str) -> None:
+    del sleeper
+    for words in (("ps", "--no-trunc"), ("ps", "-aq"), ("ps", "--format", "{{.ID}} {{.Names}}"),
+                  ("ps", "--filter", "status=paused"), ("network", "ls", "-q"),
+                  ("volume", "ls")):  # fmt: skip
+        mine, theirs = ours(*words), docker(*words)
+        assert [line.split() for line in mine.splitlines()] == [
+            line.split() for line in theirs.splitlines()], words  # fmt: skip
+
+
+def test_a_life_by_our_commands(ours: Lab, docker: Docker, name: str) -> None:
+    script = "trap 'exit 3' TERM; echo out; echo err >&2; while :; do sleep 0.1; done"
+    identity = ours("create", "--name", name, "--network", "none", "box", "sh", "-c", script)
+    assert len(identity) == 64
+    assert ours("start", name) == name
+    done = ours.call("exec", "-i", "-e", "A=b", name, "sh", "-c", "cat; echo $A; exit 4", stdin="x")
+    assert (done.stdout, done.returncode) == ("xb\n", 4)
+    logs = ours.call("logs", name)
+    assert (logs.stdout, logs.stderr) == ("out\n", "err\n")
+    ours("exec", name, "touch", "/new")
+    assert ours("diff", name) == docker("diff", name)
+    assert "A /new" in ours("diff", name)
+    assert "sh -c" in ours("top", name)
+    assert ours("pause", name) == ours("unpause", name) == name
+    assert name in ours("stats", "--no-stream", name)
+    missing = ours.call("stop", name, "nosuch")
+    assert (missing.stdout, missing.returncode) == (f"{name}\n", 1)
+    assert "No such container: nosuch" in missing.stderr
+    assert ours("wait", name) == "3"
+    assert ours("rename", name, f"{name}x") == ""
+    assert ours("rm", f"{name}x") == f"{name}x"
+    assert docker("ps", "-aq", "--filter", f"name={name}") == ""
+
+
+def test_networks_and_volumes_by_our_commands(ours: Lab, docker: Docker, sleeper: str) -> None:
+    try:
+        ours("network", "create", "--subnet", "10.213.9.0/24", "lcnet")
+        ours("network", "connect", "--alias", "db", "lcnet", sleeper)
+        assert docker("inspect", "--format", "{{.NetworkSettings.Networks.lcnet.IPAddress}}",
+                      sleeper).startswith("10.213.9.")  # fmt: skip
+        ours("network", "disconnect", "lcnet", sleeper)
+        assert ours("network", "rm", "lcnet") == "lcnet"
+        assert ours("volume", "create", "--label", "a=b", "lcvol") == "lcvol"
+        assert docker("volume", "inspect", "--format", "{{.Labels.a}}", "lcvol") == "b"
+        assert ours("volume", "rm", "lcvol") == "lcvol"
+    finally:
+        docker.call("network", "rm", "lcnet")
+        docker.call("volume", "rm", "lcvol")
+
+
+def test_events_info_and_disk_usage(ours: Lab, sleeper: str) -> None:
+    assert sleeper in ours("events", "--since", "5m", "--until", "0s", "--filter", "event=start")
+    assert ours("info", "--format", "{{.DefaultRuntime}}") == "lab"
+    assert "Containers" in ours("system", "df")
+    assert "Server" in ours("version")

@@ -119,9 +119,11 @@ def test_layers_lie_over_one_another_and_keep_their_owners(lab: LabHome) -> None
 
 
 def test_what_the_image_says_is_done(lab: LabHome) -> None:
-    image(lab, "busybox", "app", ONE, Entrypoint=["sh", "-c"], Cmd=["id -u; pwd; echo $GREETING"],
-          User="7" if has_ids(lab) else "0", WorkingDir="/srv/dir", Env=["GREETING=hello", "PATH=/bin:/usr/bin"],
-          Volumes={"/srv": {}})  # fmt: skip
+    image(
+        lab, "busybox", "app", ONE, Entrypoint=["sh", "-c"], Cmd=["id -u; pwd; echo $GREETING"],
+        User="7" if has_ids(lab) else "0", WorkingDir="/srv/dir", Volumes={"/srv": {}},
+        Env=["GREETING=hello", "PATH=/bin:/usr/bin"],
+    )  # fmt: skip
     who = "7" if has_ids(lab) else "0"
     assert run(lab, "app") == f"{who}\n/srv/dir\nhello"
     assert run(lab, "-e", "GREETING=own", "-u", "0", "-w", "/", "app") == "0\n/\nown"
