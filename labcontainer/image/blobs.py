@@ -135,6 +135,27 @@ class Blobs:
             return 0
         return size
 
+    def delete_older(self, digest: str, since: int) -> int:
+        """Delete a blob that nobody has asked for since then (ns); the bytes, -1 where it stays.
+
+        It is looked at again under a name that nobody knows: who asks for it now either does not
+        find it, or has made it young in time.
+        """
+        if self.age(digest) >= since:
+            return -1
+        os.makedirs(f"{self._top}/ingest", mode=0o700, exist_ok=True)
+        path, hidden = self.path(digest), f"{self._top}/ingest/tmp-gone-{os.urandom(8).hex()}"
+        try:
+            os.rename(path, hidden)
+        except FileNotFoundError:
+            return -1
+        found = os.stat(hidden)
+        if found.st_mtime_ns >= since:
+            os.rename(hidden, path)
+            return -1
+        os.unlink(hidden)
+        return found.st_size
+
     def all(self) -> Iterator[str]:
         """The digests of all blobs."""
         for algorithm in ("sha256", "sha512"):
@@ -163,8 +184,9 @@ class Blobs:
                 kept = not name.startswith("tmp-") and os.stat(path).st_mtime >= before
             except FileNotFoundError:
                 continue
-            if not kept and not locks.is_held(path):
-                _unlink(path)
+            if not kept and (held := locks.hold_left(path)) >= 0:
+                _unlink(path)  # while it is ours: whoever waits for it sees that it is gone
+                os.close(held)
 
 
 class Writer:
@@ -178,10 +200,8 @@ class Writer:
         self._size = size
         self._kept = bool(resume)
         self.path = f"{folder}/{resume or f'tmp-{os.urandom(8).hex()}'}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self._fd = os.open(self.path, flags, 0o600)
+        self._fd = self._open()
         try:
-            self._lock()
             self.algorithm = self._digest.partition(":")[0] or "sha256"
             self._hash: Hash = hashlib.new(self.algorithm)
             self._late = hash_late
@@ -190,11 +210,29 @@ class Writer:
             os.close(self._fd)
             raise
 
-    def _lock(self) -> None:
+    def _open(self) -> int:
+        """The file under its name, ours alone.
+
+        Not the blob that another writer has just made of it, nor one that was swept away.
+        """
+        while True:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                if self._lock(fd):
+                    return fd
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+
+    def _lock(self, fd: int) -> bool:
+        if not self._kept:  # nobody else has its name; a collector may be looking at it
+            return locks.wait(fd, self.path)
         try:
-            locks.hold(self._fd)
+            locks.hold(fd)
         except BlockingIOError:
             raise errors.StateError(f"{os.path.basename(self.path)} is being written") from None
+        return locks.is_named(fd, self.path)
 
     def _rehash(self) -> int:
         """Take what an earlier writer left into the hash; how much it is."""

@@ -33,8 +33,8 @@ def collect(store: Store) -> Collected:
     freed = 0
     gone: list[str] = []
     for digest in store.blobs.all():
-        if digest not in blobs and store.blobs.age(digest) < since:
-            freed += store.blobs.delete(digest)
+        if digest not in blobs and (size := store.blobs.delete_older(digest, since)) >= 0:
+            freed += size
             gone.append(digest)
     layers = snapshots.Snapshots(store).sweep(diff_ids, since)
     store.blobs.sweep_ingest(time.time() - UNFINISHED)

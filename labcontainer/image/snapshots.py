@@ -147,12 +147,8 @@ class Snapshots:
             SpecError: its digest is another than `diff_id`.
             LabError: it is torn or refused.
         """
-        self._make_folder()
-        folder = f"{self.path}/tmp-{os.urandom(8).hex()}"
-        os.mkdir(folder, 0o711)
-        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        folder, held = self._new_folder()
         try:
-            locks.hold(held)
             about = self._fill(folder, stream)
             if diff_id not in ("", about.diff_id):
                 raise errors.SpecError(diff_id, f"the layer's digest is {about.diff_id}")
@@ -171,12 +167,8 @@ class Snapshots:
 
         It must be on the same file system.
         """
-        self._make_folder()
-        folder = f"{self.path}/tmp-{os.urandom(8).hex()}"
-        os.mkdir(folder, 0o711)
-        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        folder, held = self._new_folder()
         try:
-            locks.hold(held)
             os.rename(directory, f"{folder}/fs")
             with open(f"{folder}/about", "w", encoding="utf-8") as file:
                 json.dump(about.as_dict(), file)
@@ -186,6 +178,20 @@ class Snapshots:
 
     def _make_folder(self) -> None:
         os.makedirs(self.path, mode=0o711, exist_ok=True)
+
+    def _new_folder(self) -> tuple[str, int]:
+        """A directory to fill and its lock; another one where a collector was in between."""
+        self._make_folder()
+        while True:
+            folder = f"{self.path}/tmp-{os.urandom(8).hex()}"
+            os.mkdir(folder, 0o711)
+            try:
+                held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            if locks.wait(held, folder):
+                return folder, held
+            os.close(held)
 
     def _fill(self, folder: str, stream: compression.Readable) -> About:
         os.mkdir(f"{folder}/fs")
@@ -243,16 +249,25 @@ class Snapshots:
         for name in names:
             path = f"{self.path}/{name}"
             if name.startswith("tmp-"):
-                if not locks.is_held(path):
-                    doomed.append(path)
+                if (held := locks.hold_left(path)) >= 0:
+                    doomed.append(self._hide(path))
+                    os.close(held)
             elif name not in kept and os.stat(path).st_mtime_ns < since:
-                gone.append(self._digest_in(path) or name)
-                hidden = f"{self.path}/tmp-gone-{os.urandom(8).hex()}"
-                os.rename(path, hidden)
+                hidden = self._hide(path)
+                if os.stat(hidden).st_mtime_ns >= since:  # somebody has just asked for it
+                    os.rename(hidden, path)
+                    continue
+                gone.append(self._digest_in(hidden) or name)
                 doomed.append(hidden)
         if doomed:
             _remove(doomed)
         return gone
+
+    def _hide(self, path: str) -> str:
+        """Give a directory a name that nobody knows."""
+        hidden = f"{self.path}/tmp-gone-{os.urandom(8).hex()}"
+        os.rename(path, hidden)
+        return hidden
 
     def _digest_in(self, path: str) -> str:
         try:

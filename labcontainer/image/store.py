@@ -131,7 +131,7 @@ class Store:
                 self._write(Index(documents.OCI_INDEX, tuple(after)).encode())
 
     def _write(self, data: bytes) -> None:
-        files.write_atomically(f"{self.path}/index.json", data, 0o644)
+        files.write_atomically(f"{self.path}/index.json", data, 0o644, sync=True)
         if not os.path.exists(f"{self.path}/oci-layout"):
             files.write_atomically(f"{self.path}/oci-layout", LAYOUT, 0o644)
 

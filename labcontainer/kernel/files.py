@@ -138,14 +138,19 @@ def look_again(done: Callable[[], bool], deadline: float) -> bool:
     return True
 
 
-def write_atomically(path: str, data: bytes, mode: int = 0o600) -> None:
-    """Put a whole new file in the place of another: readers see the old one or the new one."""
+def write_atomically(path: str, data: bytes, mode: int = 0o600, *, sync: bool = False) -> None:
+    """Put a whole new file in the place of another: readers see the old one or the new one.
+
+    With `sync` that also holds after a power cut.
+    """
     temporary = f"{path}.{os.urandom(6).hex()}.new"  # threads may write the same file
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
+        if sync:
+            os.fsync(fd)
     except OSError:
         os.close(fd)
         os.unlink(temporary)

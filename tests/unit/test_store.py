@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -9,7 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +21,7 @@ from labcontainer.image import documents, store
 from labcontainer.image.documents import Descriptor
 from labcontainer.image.snapshots import Snapshots
 from labcontainer.image.store import Store
+from labcontainer.kernel import locks
 from tests.unit import images
 
 FILES = {"etc/": None, "etc/hello": b"hello"}
@@ -228,6 +232,79 @@ def test_a_lease_ends_with_its_process(lab: Store) -> None:
     lab.collect()
     assert digests(lab) == set()
     assert os.listdir(f"{lab.path}/leases") == []
+
+
+# --- what happens between two calls of another process ------------------------------------------
+
+
+def once(
+    monkeypatch: pytest.MonkeyPatch, module: Any, name: str, before: Callable[..., Any]
+) -> None:
+    """The next call of a function finds what somebody else did just before it."""
+    real = getattr(module, name)
+
+    def called(*args: Any) -> Any:
+        monkeypatch.setattr(module, name, real)
+        before(*args)
+        return real(*args)
+
+    monkeypatch.setattr(module, name, called)
+
+
+def test_a_writer_that_comes_late_does_not_write_into_the_blob(
+    lab: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one made a blob of the file after we had opened it, before we had the lock."""
+    digest = documents.digest_of(b"whole")
+
+    def commit(_fd: int) -> None:
+        with lab.blobs.writer(digest, 5, resume="pull") as other:
+            other.write(b"whole")
+            other.commit()
+
+    once(monkeypatch, locks, "hold", commit)
+    with lab.blobs.writer(resume="pull") as late:
+        assert late.written == 0
+        late.begin_again()
+        late.write(b"other")
+    assert lab.blobs.read(digest) == b"whole"
+
+
+@pytest.mark.parametrize("kind", ["blob", "layer"])
+def test_a_collector_between_making_and_locking(
+    lab: Store, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once(monkeypatch, locks, "wait", lambda *_words: lab.collect())
+    if kind == "blob":
+        with lab.blobs.writer() as writer:
+            writer.write(b"x")
+            digest, _ = writer.commit()
+        assert lab.blobs.read(digest) == b"x"
+    else:
+        data, diff_id = images.archive({"f": b"x"})
+        Snapshots(lab).unpack_stream(io.BytesIO(data), diff_id)
+        assert os.listdir(Snapshots(lab).directory(diff_id)) == ["f"]
+    left = [*Path(lab.path, "ingest").glob("tmp-*"), *Path(lab.path, "layers").glob("tmp-*")]
+    assert left == []
+
+
+def test_what_is_asked_for_while_it_is_collected_stays(
+    lab: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = lab.blobs.write(b"x")
+    long_ago = time.time() - 3600
+    os.utime(lab.blobs.path(blob), (long_ago, long_ago))
+    with lab.lease():
+        once(monkeypatch, os, "rename", lambda *_words: lab.blobs.has(blob))
+        assert lab.collect().blobs == ()
+        data, diff_id = images.archive({"f": b"x"})
+        Snapshots(lab).unpack_stream(io.BytesIO(data), diff_id)
+        once(monkeypatch, os, "rename", lambda *_words: Snapshots(lab).is_unpacked(diff_id))
+        os.utime(os.path.dirname(Snapshots(lab).directory(diff_id)), (long_ago, long_ago))
+        assert lab.collect().layers == ()
+    assert lab.blobs.read(blob) == b"x"
+    assert Snapshots(lab).is_unpacked(diff_id)
+    assert (lab.collect().blobs, lab.collect().layers) == ((blob,), ())
 
 
 # --- several processes, and kills ---------------------------------------------------------------
