@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from labcontainer.bench import report, runtimes, samples, unpack
+from labcontainer.bench import builds, report, runtimes, samples, unpack
+from labcontainer.build import dockerfile, graph
 
 
 @pytest.mark.parametrize(
@@ -96,3 +97,10 @@ def test_the_configuration_is_of_a_whole_container() -> None:
     assert isinstance(linux, dict)
     kinds = {one["type"] for one in linux["namespaces"]}
     assert kinds == {"pid", "mount", "ipc", "uts", "network"}
+
+
+def test_the_build_has_ten_steps_and_its_files(tmp_path: Path) -> None:
+    top = builds.context(tmp_path)
+    (stage,) = graph.draw_up(dockerfile.parse((top / "Dockerfile").read_bytes())).stages
+    assert 1 + len(stage.steps) == 10
+    assert len(list((top / "many").iterdir())) == builds.FILES
