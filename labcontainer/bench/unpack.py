@@ -33,12 +33,12 @@ with open(sys.argv[2], "rb", buffering=0) as file:
 """
 
 
-def layer(place: Path, files: int = FILES) -> Path:
+def layer(place: Path, files: int = FILES, seed: int = 1) -> Path:
     """The layer, packed by gzip as registries have it; the same for everybody."""
     from labcontainer.image import diff
     from labcontainer.image.tarformat import DIRECTORY, Entry
 
-    draw = random.Random(1)
+    draw = random.Random(seed)
     pool = _text(draw)
     path = place / "layer.tar.gz"
     with path.open("wb") as out, gzip.GzipFile("", "wb", 6, out, 0) as packer:

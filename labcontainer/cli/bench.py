@@ -1,4 +1,4 @@
-"""`labcontainer bench runtime|build|unpack`: we and others, as ratios with their spread."""
+"""`labcontainer bench runtime|build|unpack|transfer`: ratios, with their spread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ Taken = dict[str, dict[str, list[float]]]
 
 def configure(parser: ArgumentParser) -> None:
     """Add the command's words and options."""
-    parser.add_argument("what", choices=["runtime", "build", "unpack"], help="what to measure")
+    kinds = ["runtime", "build", "unpack", "transfer"]
+    parser.add_argument("what", choices=kinds, help="what to measure")
     parser.add_argument("--runs", type=int, default=25, metavar="N", help="rounds, each of all")
     parser.add_argument("--json", metavar="FILE", help="keep every sample, and the machine, here")
 
@@ -36,6 +37,7 @@ def run(args: Namespace) -> int:
         "runtime": (_runtime, "runc"),
         "build": (_build, "dockerd"),
         "unpack": (_unpack, "tar"),
+        "transfer": (_transfer, "podman"),
     }[args.what]
     with tempfile.TemporaryDirectory(prefix="labcontainer-bench-") as name:
         taken, note = measure(Path(name), args.runs)
@@ -87,3 +89,18 @@ def _unpack(place: Path, runs: int) -> tuple[Taken, str]:
     subjects = unpack.subjects(place, unpack.layer(place))
     taken = samples.interleave(subjects, runs, warm_up=1, clock=samples.processor_time)
     return {"unpack, processor time": taken}, ""
+
+
+def _transfer(place: Path, runs: int) -> tuple[Taken, str]:
+    """An image of many files pulled and pushed."""
+    from labcontainer.bench import samples, transfers
+
+    with transfers.registry(place) as port:
+        transfers.image(place, port)
+        taken = {
+            "pull": samples.interleave(transfers.pulls(place, port), runs, warm_up=1),
+            "push": samples.interleave(transfers.pushes(place, port), runs, warm_up=1),
+        }
+        pulled, pushed = transfers.peak_memory(place, port)
+    note = f"most memory of one pull {pulled / 1e6:.0f} MB, of one push {pushed / 1e6:.0f} MB"
+    return taken, note
