@@ -57,7 +57,7 @@ def listing(
 def _json(row: Row) -> str:
     from labcontainer.cli.template import to_json
 
-    return to_json({name: value for name, value in row.items() if not callable(value)})
+    return to_json({name: row[name] for name in sorted(row) if not callable(row[name])})
 
 
 def table(rows: list[Row], headers: dict[str, str], columns: str) -> str:

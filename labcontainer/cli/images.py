@@ -27,7 +27,8 @@ HEADERS = {
 }  # fmt: skip
 COLUMNS = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
 DIGEST_COLUMNS = COLUMNS.replace("{{.ID}}", "{{.Digest}}\t{{.ID}}")
-FILTERS = ("dangling", "label", "reference", "before", "since")
+FILTERS = ("dangling", "label", "label!", "reference", "before", "since", "until")
+TRUTHS = {"1": True, "true": True, "t": True, "0": False, "false": False, "f": False}
 
 
 def store() -> Store:
@@ -52,11 +53,14 @@ def configure_images(parser: ArgumentParser) -> None:
 
 def run_images(args: Namespace) -> int:
     """List images."""
+    words = looking.filters(args.filter) or {}
+    patterns = words.get("reference", [])
+    asked = [args.repository] if args.repository else []
     rows = [
         row
-        for image in chosen(store(), looking.filters(args.filter) or {})
+        for image in chosen(store(), words)
         for row in image_rows(image, whole=args.no_trunc, digests=args.digests)
-        if fits(row, args.repository)
+        if fits(row, asked) and fits(row, patterns)
     ]
     columns = DIGEST_COLUMNS if args.digests else COLUMNS
     print(form.listing(rows, headers=HEADERS, columns=columns, form=args.format,
@@ -75,17 +79,32 @@ def chosen(where: Store, filters: dict[str, list[str]]) -> list[Image]:
         raise errors.UsageError(f"invalid filter {unknown[0]!r}: {', '.join(FILTERS)}")
     found = where.images()
     for word in filters.get("dangling", ()):
-        found = [one for one in found if bool(one.tags) != (word.lower() in ("true", "1"))]
+        found = [one for one in found if bool(one.tags) != _truth("dangling", word)]
     for word in filters.get("label", ()):
         found = [one for one in found if has_label(one.config.config.get("Labels"), word)]
-    for pattern in filters.get("reference", ()):
-        found = [one for one in found if any(matches(name, pattern) for name in one.tags)]
+    for word in filters.get("label!", ()):
+        found = [one for one in found if not has_label(one.config.config.get("Labels"), word)]
+    if patterns := filters.get("reference"):
+        found = [one for one in found if any(_fits(name, patterns) for name in one.tags)]
+    return _by_age(where, found, filters)
+
+
+def _truth(key: str, word: str) -> bool:
+    if word.lower() not in TRUTHS:
+        raise errors.UsageError(f"invalid filter '{key}={word}': true or false")
+    return TRUTHS[word.lower()]
+
+
+def _by_age(where: Store, found: list[Image], filters: dict[str, list[str]]) -> list[Image]:
+    for word in filters.get("until", ()):
+        end = float(times.stamp(word) or 0)
+        found = [one for one in found if _created(one.config.created) < end]
     for word in filters.get("before", ()):
-        moment = where.image(word).config.created
-        found = [one for one in found if one.config.created < moment]
+        moment = _created(where.image(word).config.created)
+        found = [one for one in found if _created(one.config.created) < moment]
     for word in filters.get("since", ()):
-        moment = where.image(word).config.created
-        found = [one for one in found if one.config.created > moment]
+        moment = _created(where.image(word).config.created)
+        found = [one for one in found if _created(one.config.created) > moment]
     return found
 
 
@@ -96,18 +115,24 @@ def has_label(labels: dict[str, str] | None, word: str) -> bool:
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether a name fits a pattern of a shell's, with or without its tag."""
+    """Whether a name fits a pattern, with or without its tag; `*` ends at a slash, as Docker's."""
+    return _matches(name, pattern) or _matches(name.rpartition(":")[0], pattern)
+
+
+def _matches(name: str, pattern: str) -> bool:
     from fnmatch import fnmatchcase
 
-    return fnmatchcase(name, pattern) or fnmatchcase(name.rpartition(":")[0], pattern)
+    parts, wanted = name.split("/"), pattern.replace("[^", "[!").split("/")
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
 
 
-def fits(row: Row, repository: str) -> bool:
-    """Whether a row is of the repository that was asked for."""
-    if not repository:
-        return True
-    name = row["Repository"]
-    return matches(f"{name}:{row['Tag']}", repository)
+def fits(row: Row, patterns: list[str]) -> bool:
+    """Whether a row is of a repository that was asked for; without any, all are."""
+    return not patterns or _fits(f"{row['Repository']}:{row['Tag']}", patterns)
+
+
+def _fits(name: str, patterns: list[str]) -> bool:
+    return any(matches(name, pattern) for pattern in patterns)
 
 
 def image_rows(image: Image, *, whole: bool, digests: bool = False) -> list[Row]:
@@ -122,6 +147,8 @@ def image_rows(image: Image, *, whole: bool, digests: bool = False) -> list[Row]
         "CreatedSince": f"{times.ago(created)} ago" if created else "N/A",
         "CreatedAt": looking.local_time(created) if created else "N/A",
         "Size": form.size(size),
+        "VirtualSize": form.size(size),
+        **dict.fromkeys(("Containers", "SharedSize", "UniqueSize"), "N/A"),
     }
     by_name = {parse(name).familiar_name: parse(name).digest for name in image.digests}
     rows = []
