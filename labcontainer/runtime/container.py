@@ -153,10 +153,10 @@ def _save_config(directory: state.Directory, text: str) -> None:
         os.close(fd)
 
 
-def _create(
-    asked: Create, spec: Spec, document: Any, directory: state.Directory, undo: Undo
-) -> Container:
-    remembered = state.State(
+def _remembered(asked: Create, spec: Spec, document: Any) -> state.State:
+    """What is known of the container before it has a process."""
+    hooks = document.get("hooks") or {}
+    return state.State(
         id=asked.id,
         bundle=asked.bundle,
         created=state.now(),
@@ -164,12 +164,14 @@ def _create(
         owner=str(os.geteuid()),
         version=spec.version,
         annotations=dict(spec.annotations),
-        hooks={
-            kind: document["hooks"].get(kind)
-            for kind in ("poststart", "poststop")
-            if document.get("hooks")
-        },
+        hooks={kind: hooks.get(kind) for kind in ("poststart", "poststop") if hooks},
     )
+
+
+def _create(
+    asked: Create, spec: Spec, document: Any, directory: state.Directory, undo: Undo
+) -> Container:
+    remembered = _remembered(asked, spec, document)
     limits = cgroups.from_oci(spec.resources or {})
     group = cgroups.for_container(spec.cgroups_path, asked.id, limits)
     if group is not None:
