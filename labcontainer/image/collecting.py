@@ -38,7 +38,15 @@ def collect(store: Store) -> Collected:
             gone.append(digest)
     layers = snapshots.Snapshots(store).sweep(diff_ids, since)
     store.blobs.sweep_ingest(time.time() - UNFINISHED)
+    sweep_index(store.path)
     return Collected(tuple(gone), tuple(layers), freed)
+
+
+def sweep_index(folder: str) -> None:
+    """Delete what a killed writer left of `index.json`: nobody else writes it, the lock is ours."""
+    for name in os.listdir(folder):
+        if name.startswith(("index.json.", "oci-layout.")) and name.endswith(".new"):
+            os.unlink(f"{folder}/{name}")
 
 
 def protected_since(leases: str) -> int:

@@ -364,6 +364,15 @@ def test_killed_at_any_moment_it_stays_readable(lab: Store) -> None:
     )
 
 
+def test_what_a_killed_writer_left_of_the_index_goes(lab: Store) -> None:
+    images.image(lab, FILES, names=("app",))
+    for name in ("index.json.0a1b.new", "oci-layout.0a1b.new"):
+        Path(lab.path, name).write_text('{"schema')
+    lab.collect()
+    assert list(Path(lab.path).glob("*.new")) == []
+    assert lab.image("app").tags == ("app:latest",)
+
+
 def test_names_written_by_two_at_once_are_all_there(lab: Store) -> None:
     made = images.image(lab, FILES)
     children = []
