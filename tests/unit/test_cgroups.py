@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labcontainer import cgroupfs, cgroups, limits, refusals, usage
+from labcontainer import cgroups, hierarchy, limits, refusals, usage
 from labcontainer.cgroups import Limits, from_oci
 from labcontainer.errors import SpecError, UnsupportedError
 from labcontainer.kernel import bpf, files
@@ -380,7 +380,7 @@ def test_detect(
     texts = {"/proc/self/mountinfo": mountinfo, "/proc/self/cgroup": own}
     monkeypatch.setattr(files, "read", texts.__getitem__)
     monkeypatch.setattr(os, "access", lambda path, _: writable in path)
-    assert cgroupfs.HOST == "/sys/fs/cgroup"
+    assert hierarchy.HOST == "/sys/fs/cgroup"
     assert cgroups.detect() == layout
 
 
