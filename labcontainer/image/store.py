@@ -379,7 +379,13 @@ class Store:
 
     def disk_usage(self) -> int:
         """Bytes of all blobs."""
-        return sum(self.blobs.size(digest) for digest in self.blobs.all())
+        total = 0
+        for digest in self.blobs.all():
+            try:
+                total += self.blobs.size(digest)
+            except errors.NotFoundError:
+                continue  # somebody else has collected it meanwhile
+        return total
 
     @contextmanager
     def lease(self) -> Iterator[None]:

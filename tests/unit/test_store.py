@@ -364,6 +364,23 @@ def test_killed_at_any_moment_it_stays_readable(lab: Store) -> None:
     )
 
 
+def test_three_that_pull_and_prune_at_once_never_fail(lab: Store) -> None:
+    workers = [subprocess.Popen([sys.executable, "-c", WORK, lab.path, who, ROOT],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+               for who in ("one", "two", "three")]  # fmt: skip
+    try:
+        for turn in range(60):
+            for worker in workers:
+                assert worker.stdout is not None
+                said = worker.stdout.readline().decode()
+                assert said == f"{turn}\n", worker.communicate()[1].decode()
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
+    whole(lab)
+
+
 def test_what_a_killed_writer_left_of_the_index_goes(lab: Store) -> None:
     images.image(lab, FILES, names=("app",))
     for name in ("index.json.0a1b.new", "oci-layout.0a1b.new"):
