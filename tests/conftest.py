@@ -12,6 +12,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -66,11 +67,21 @@ def pytest_configure(config: pytest.Config) -> None:
     pytest's own place is shared by all runs of a user, and each closes it (0700) when it begins:
     a test that works as another user in another run then fails.
     """
+    _hear_interrupts()
     if config.option.basetemp is None:
         for path in Path(tempfile.gettempdir()).glob("pytest-lc-*"):
             if not Path("/proc", path.name.rpartition("-")[2]).exists():
                 shutil.rmtree(path, ignore_errors=True)  # of a run that was killed
         config.option.basetemp = Path(tempfile.gettempdir(), f"pytest-lc-{os.getpid()}")
+
+
+def _hear_interrupts() -> None:
+    """A shell that starts the tests in the background has Ctrl-C ignored, and all programs that the
+    tests start would inherit that."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            own = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, own)
 
 
 _skips: list[tuple[str, str]] = []
