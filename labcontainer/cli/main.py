@@ -34,6 +34,7 @@ COMMANDS = {
     "history": "list the instructions that made an image",
     "save": "write images into a file",
     "load": "read images from a file",
+    "export": "write all files of a container into a tar archive",
     "import": "make an image of a root file system in a tar archive",
     "login": "prove who you are to a registry",
     "logout": "forget who you are for a registry",
@@ -72,7 +73,7 @@ COMMANDS = {
 # Commands that live in the module of their noun.
 MODULES = {
     **dict.fromkeys(("images", "rmi", "tag", "history"), "images"),
-    **dict.fromkeys("pull push save load import login logout".split(), "transfer"),
+    **dict.fromkeys("pull push save load export import login logout".split(), "transfer"),
     "network": "networks",
     "volume": "volumes",
     **dict.fromkeys("diff events info inspect port ps top version".split(), "looking"),

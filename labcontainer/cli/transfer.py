@@ -244,6 +244,32 @@ def _whole_file(path: str) -> Iterator[IO[bytes]]:
         raise
 
 
+def configure_export(parser: ArgumentParser) -> None:
+    """The words of `labcontainer export`."""
+    parser.add_argument("-o", "--output", default="", metavar="FILE", help="instead of the output")
+    parser.add_argument("container", metavar="CONTAINER", help="name or id")
+
+
+def run_export(args: Namespace) -> int:
+    """Write all files of a container of the daemon's into a tar archive."""
+    from labcontainer.client import daemon
+
+    if not args.output and sys.stdout.isatty():
+        raise errors.UsageError("cowardly refusing to save to a terminal: use -o FILE")
+    response = daemon.client().download(f"/containers/{args.container}/export")
+    try:
+        with open(args.output, "wb") if args.output else open(1, "wb", closefd=False) as file:
+            for data in response:
+                file.write(data)
+    except BaseException:
+        if args.output:
+            os.unlink(args.output)  # half an archive is none
+        raise
+    finally:
+        response.close()
+    return 0
+
+
 def configure_load(parser: ArgumentParser) -> None:
     """The words of `labcontainer load`."""
     parser.add_argument(

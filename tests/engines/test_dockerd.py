@@ -391,3 +391,17 @@ def test_events_info_and_disk_usage(ours: Lab, sleeper: str) -> None:
     assert ours("info", "--format", "{{.DefaultRuntime}}") == "lab"
     assert "Containers" in ours("system", "df")
     assert "Server" in ours("version")
+
+
+def test_a_container_goes_out_and_comes_back_as_an_image(
+    ours: Lab, docker: Docker, sleeper: str
+) -> None:
+    path = f"{docker.world.place}/export.tar"
+    docker("exec", sleeper, "sh", "-c", "echo kept > /kept")
+    ours("export", "-o", path, sleeper)
+    lab(docker, "import", "--change", 'CMD ["cat", "/kept"]', path, "from-export")
+    ran = docker.world.call(
+        "env", f"LABCONTAINER_HOME={docker.world.place}/lab", f"PYTHONPATH={ROOT}", sys.executable,
+        "-m", "labcontainer.cli.main", "run", "--network=none", "from-export",
+    )  # fmt: skip
+    assert ran.stdout == "kept\n", ran.stderr

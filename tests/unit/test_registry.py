@@ -370,6 +370,35 @@ def test_a_password_is_asked_for_and_kept_where_docker_keeps_it(
     assert not auth.forget(host)
 
 
+def test_tls_end_to_end(
+    lab: Store, other: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A certificate where Docker has them; without it the registry is not believed."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+                    "-out", cert, "-keyout", key], check=True, capture_output=True)  # fmt: skip
+    server = serve(tmp_path / "tls", cert=str(cert), key=str(key))
+    host = f"localhost:{server.server_address[1]}"
+    monkeypatch.setattr(registries, "CERTIFICATES", str(tmp_path / "certs.d"))
+    images.image(lab, FILES, names=(f"{host}/app",))
+    with pytest.raises(session.RegistryError, match="cannot reach http://"):
+        push.push(lab, name(host, "app"))
+    trusted = tmp_path / "certs.d" / host / "ca.crt"
+    trusted.parent.mkdir(parents=True)
+    trusted.write_bytes(cert.read_bytes())
+    push.push(lab, name(host, "app"))
+    assert pull.pull(other, name(host, "app")).new
+    other_key = tmp_path / "other.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                    "-subj", "/CN=localhost", "-out", trusted, "-keyout", other_key],
+                   check=True, capture_output=True)  # fmt: skip
+    with pytest.raises(session.RegistryError, match="certificate verify failed"):
+        push.push(lab, name(host, "app"))
+    server.shutdown()
+    server.server_close()
+
+
 def test_a_credential_helper_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     helper = tmp_path / "bin/docker-credential-lab"
     helper.parent.mkdir()
