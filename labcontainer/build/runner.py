@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
-
 from labcontainer.image.packing import Layer
 from labcontainer.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+else:
+    Protocol = object  # typing is two milliseconds of import, and does nothing at run time here
 
 
 class Bind(Record):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import io
 import zlib
-from typing import IO, Any, Protocol, Self, cast
 
 from labcontainer import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import IO, Any, Protocol, Self
 
     class Readable(Protocol):
         """What can be read."""
@@ -204,7 +204,8 @@ def _gzip_writer(file: Writable, level: int | None) -> Writable:
         import gzip
 
         chosen = LEVELS["gzip"] if level is None else level
-        return gzip.GzipFile("", "wb", chosen, cast("IO[bytes]", file), 0)
+        own: Any = file
+        return gzip.GzipFile("", "wb", chosen, own, 0)
     # isal's levels are 0 to 3, and 2 is about gzip's 3 at four times the speed.
     chosen = 2 if level is None else min(level, 3)
     return igzip.IGzipFile("", "wb", chosen, file, 0)  # type: ignore[no-untyped-call]

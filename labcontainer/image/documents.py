@@ -16,11 +16,16 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from labcontainer import errors
 from labcontainer.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    Json = dict[str, Any]
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -42,8 +47,6 @@ MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 LARGEST = 4 << 20  # bytes of one document: the limit that registries have, too
 MOST_LAYERS = 500
 _DIGESTS = {"sha256": re.compile("[0-9a-f]{64}"), "sha512": re.compile("[0-9a-f]{128}")}
-
-Json = dict[str, Any]
 
 
 # --- digests --------------------------------------------------------------------------------------
