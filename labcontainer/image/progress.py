@@ -70,13 +70,14 @@ class Lines:
 
 
 class Bars:
-    """A bar for each layer, for who looks at a terminal."""
+    """A bar for each layer, for who looks at a terminal or, with `out` None, at a notebook."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO | None) -> None:
         from rich import progress
         from rich.console import Console
 
-        self._console = Console(file=out, highlight=False)
+        notebook = True if out is None else None
+        self._console = Console(file=out, highlight=False, force_jupyter=notebook)
         self._progress = progress.Progress(
             progress.TextColumn("{task.fields[name]}"), progress.TextColumn("{task.description}"),
             progress.BarColumn(bar_width=30), progress.DownloadColumn(),
@@ -113,5 +114,16 @@ class Bars:
 
 
 def shown_on(out: TextIO) -> Lines | Bars:
-    """Bars on a terminal, lines elsewhere."""
+    """Bars on a terminal and in a notebook, lines elsewhere."""
+    if in_notebook():
+        return Bars(None)
     return Bars(out) if out.isatty() else Lines(out)
+
+
+def in_notebook() -> bool:
+    """Whether this process is a Jupyter kernel: only one has IPython's shell with a kernel."""
+    import sys
+
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import io
 import json
 import os
 import socket
@@ -16,10 +17,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from labcontainer import errors
-from labcontainer.image import auth, documents, pull, push, reference, registries, registry, session
+from labcontainer.image import (
+    auth,
+    documents,
+    progress,
+    pull,
+    push,
+    reference,
+    registries,
+    registry,
+    session,
+)
 from labcontainer.image.progress import Event
 from labcontainer.image.store import Store
 from labcontainer.registry.repositories import Repositories
@@ -148,6 +161,37 @@ def test_a_mirror_is_asked_first_and_missed_without_harm(
 def test_plain_http_is_for_this_machine_only(registry_name: str, url: str) -> None:
     assert registries.place(registry_name).url == url
     assert registries.place("x.io", insecure=True).url == "http://x.io"
+
+
+NOTEBOOK = """
+from labcontainer.image import pull, progress, reference
+from labcontainer.image.store import Store
+import sys
+with progress.shown_on(sys.stdout) as tell:
+    pull.pull(Store("{store}"), reference.parse("{name}"), tell=tell)
+"""
+
+
+def test_progress_in_a_terminal_a_file_and_a_notebook(
+    lab: Store, host: str, tmp_path: Path
+) -> None:
+    images.image(lab, {"big": os.urandom(3 << 20)}, names=(f"{host}/app",))
+    push.push(lab, name(host, "app"))
+    written = io.StringIO()
+    with progress.shown_on(written) as tell:
+        pull.pull(Store(f"{tmp_path}/file"), name(host, "app"), tell=tell)
+    assert "Pull complete" in written.getvalue()
+    assert "%" not in written.getvalue()
+    screen = io.StringIO()
+    screen.isatty = lambda: True  # type: ignore[method-assign]
+    with progress.shown_on(screen) as tell:
+        pull.pull(Store(f"{tmp_path}/terminal"), name(host, "app"), tell=tell)
+    assert "━" in screen.getvalue()
+    code = NOTEBOOK.format(store=tmp_path / "notebook", name=f"{host}/app")
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(book, timeout=60).execute()
+    assert "widget-view" in json.dumps(book.cells[0].outputs)
+    assert "━" in json.dumps(book, ensure_ascii=False)  # in the widget's own state
 
 
 # --- the server's calls -------------------------------------------------------------------------
