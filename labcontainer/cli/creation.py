@@ -103,7 +103,7 @@ def labels(given: Given) -> dict[str, str]:
                 f"--label-file {path}: {os.strerror(error.errno or 0)}"
             ) from None
     lines = [line for line in lines if line and not line.startswith("#")]
-    return dict(word.partition("=")[::2] for word in [*lines, *given.get("label", ())])
+    return words.pairs([*lines, *given.get("label", ())])
 
 
 def healthcheck(given: Given) -> Body | None:
@@ -161,7 +161,7 @@ def host_config(given: Given) -> Body:
         raise errors.UsageError("conflicting options: --restart and --rm")
     found["LogConfig"] = {
         "Type": given.get("log-driver", ""),
-        "Config": dict(word.partition("=")[::2] for word in given.get("log-opt", ())),
+        "Config": words.pairs(given.get("log-opt", ())),
     }
     found["Sysctls"] = dict(words.sysctl(word) for word in given.get("sysctl", ()))
     found["Ulimits"] = [
@@ -169,7 +169,7 @@ def host_config(given: Given) -> Body:
         for name, soft, hard in map(words.ulimit, given.get("ulimit", ()))
     ]
     found["Devices"] = [_device(words.device(word)) for word in given.get("device", ())]
-    found["Annotations"] = dict(word.partition("=")[::2] for word in given.get("annotation", ()))
+    found["Annotations"] = words.pairs(given.get("annotation", ()))
     return found | security(given)
 
 
@@ -237,10 +237,7 @@ def _bind(word: str) -> str:
 
 def _mount(word: str) -> Body:
     """`--mount` as the API has it."""
-    keys: dict[str, str] = {}
-    for part in word.split(","):
-        key, equals, value = part.partition("=")
-        keys[request_key(key)] = value if equals else "true"
+    keys = words.mount_keys(word)
     kind = keys.pop("type", "volume")
     found: Body = {"Type": kind, "Target": keys.pop("target", "")}
     if kind not in ("bind", "volume", "tmpfs") or not found["Target"].startswith("/"):
@@ -253,13 +250,6 @@ def _mount(word: str) -> Body:
     if keys:
         raise errors.UsageError(f"invalid value {word!r} for --mount: unknown key {min(keys)!r}")
     return found
-
-
-def request_key(key: str) -> str:
-    """The one name of a key of `--mount` that has several."""
-    return {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}.get(
-        key, key
-    )
 
 
 def _mount_options(kind: str, keys: dict[str, str]) -> Body:

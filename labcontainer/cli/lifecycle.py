@@ -209,10 +209,7 @@ def run_update(args: Namespace) -> int:
     """Change the limits of containers, also while they run."""
     body = update_body(args)
     client = daemon.client()
-    status = 0
-    for name in args.containers:
-        status |= for_each([name], lambda one: _update(client, one, body))
-    return status
+    return for_each(args.containers, lambda name: _update(client, name, body))
 
 
 def _update(client: api.Client, name: str, body: dict[str, Any]) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 from labcontainer import errors
 from labcontainer.cli import format as form
 from labcontainer.cli import lifecycle, looking
 from labcontainer.client import api, daemon, times
+from labcontainer.engine import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,17 +118,13 @@ def create_body(args: Namespace) -> dict[str, Any]:
                 pool[name] = given[place]
         pools.append(pool)
     if args.aux_address:
-        pools[0]["AuxiliaryAddresses"] = _pairs(args.aux_address)
+        pools[0]["AuxiliaryAddresses"] = words.pairs(args.aux_address)
     return {
         "Name": args.name, "CheckDuplicate": True, "Driver": args.driver,
         "Internal": args.internal, "Attachable": args.attachable, "EnableIPv6": args.ipv6,
         "IPAM": {"Driver": "default", "Config": pools},
-        "Options": _pairs(args.opt), "Labels": _pairs(args.label),
+        "Options": words.pairs(args.opt), "Labels": words.pairs(args.label),
     }  # fmt: skip
-
-
-def _pairs(words: list[str]) -> dict[str, str]:
-    return dict(word.partition("=")[::2] for word in words)
 
 
 def endpoint(args: Namespace) -> dict[str, Any]:
@@ -172,5 +167,5 @@ def _prune(client: api.Client, args: Namespace) -> int:
         return 0
     found = client.post("/networks/prune", filters=looking.filters(args.filter))
     if names := found.get("NetworksDeleted"):
-        print("Deleted Networks:", *names, "", sep="\n", file=sys.stdout)
+        print("Deleted Networks:", *names, "", sep="\n")
     return 0

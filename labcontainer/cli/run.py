@@ -158,9 +158,9 @@ def _sources(given: dict[str, Any]) -> list[str]:
     """The sources of all volumes: paths, names, and "" for fresh ones."""
     found = [word.split(":")[0] for word in given.get("volume", ()) if ":" in word]
     for word in given.get("mount", ()):
-        keys = dict(part.partition("=")[::2] for part in word.split(","))
+        keys = words.mount_keys(word)
         if keys.get("type", "volume") == "volume":
-            found.append(keys.get("source") or keys.get("src") or "")
+            found.append(keys.get("source", ""))
     return found
 
 

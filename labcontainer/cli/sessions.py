@@ -106,7 +106,8 @@ def client_has_detached(client: api.Client, identity: str, tty: bool) -> bool:
         state = client.get(f"/containers/{identity}/json")["State"]
     except api.ApiError:
         return False
-    # Its end may not be written down yet, when the last byte has come: ask again by waiting a bit.
+    # Its end may not be written down yet when the last byte has come. On the daemon's own machine
+    # the process that is gone tells; from another one it can't be seen.
     return bool(state["Running"]) and os.path.exists(f"/proc/{state.get('Pid', 0)}")
 
 

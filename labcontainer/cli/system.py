@@ -1,4 +1,4 @@
-"""`labcontainer system df|prune|events|info` and `labcontainer container prune|…`."""
+"""`labcontainer system df|prune|events|info`: the room that things take, and freeing it."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from labcontainer import errors
 from labcontainer.cli import images
@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from typing import IO
 
     from labcontainer.image import auth
@@ -72,28 +73,10 @@ def _pull_one(name: Reference, args: Namespace) -> None:
     print(name.canonical)
 
 
-def _progress(quiet: bool) -> Progress:
+def _progress(quiet: bool) -> AbstractContextManager[Tell]:
     from labcontainer.image import progress
 
-    return _Silent() if quiet else progress.shown_on(sys.stdout)
-
-
-class _Silent:
-    """No progress."""
-
-    def __enter__(self) -> Tell:
-        from labcontainer.image import progress
-
-        return progress.silent
-
-    def __exit__(self, *_error: object) -> None:
-        return
-
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    Progress = AbstractContextManager[Tell, None]
+    return nullcontext(progress.silent) if quiet else progress.shown_on(sys.stdout)
 
 
 def _remote_tags(name: Reference, insecure: bool) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from labcontainer.cli import format as form
 from labcontainer.cli import lifecycle, looking
 from labcontainer.client import api, daemon
+from labcontainer.engine import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ def run(args: Namespace) -> int:
     verb = {"list": "ls", "remove": "rm"}.get(args.verb, args.verb)
     client = daemon.client()
     if verb == "create":
-        options, labels = (dict(word.partition("=")[::2] for word in words)
-                           for words in (args.opt, args.label))  # fmt: skip
+        options, labels = words.pairs(args.opt), words.pairs(args.label)
         body = {"Name": args.name, "Driver": args.driver, "DriverOpts": options, "Labels": labels}
         print(client.post("/volumes/create", body)["Name"])
         return 0
@@ -91,8 +91,8 @@ def _prune(client: api.Client, args: Namespace) -> int:
     question = f"This will remove {kind}local volumes not used by at least one container."
     if not (args.force or looking.sure(question)):
         return 0
-    words = looking.filters([*args.filter, *(["all=true"] if args.all else [])])
-    found = client.post("/volumes/prune", filters=words)
+    asked = looking.filters([*args.filter, *(["all=true"] if args.all else [])])
+    found = client.post("/volumes/prune", filters=asked)
     if names := found.get("VolumesDeleted"):
         print("Deleted Volumes:", *names, "", sep="\n")
     print(f"Total reclaimed space: {form.size(found.get('SpaceReclaimed') or 0)}")

@@ -16,7 +16,6 @@ class Tls(Record):
     ca: str
     cert: str
     key: str
-    verify: bool = True
 
 
 class Address(Record):

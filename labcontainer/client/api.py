@@ -133,16 +133,6 @@ class Client:
         """GET; the body is to be read, and the response closed."""
         return self.send("GET", path, words)
 
-    def upload(self, method: str, path: str, body: Iterable[bytes], **words: Any) -> Any:
-        """Send a tar archive in chunks; the parsed answer, if there is one."""
-        headers = {"Content-Type": "application/x-tar"}
-        response = self.send(method, path, words, body=body, headers=headers)
-        try:
-            data = response.all()
-        finally:
-            response.close()
-        return _decode(data) if data.strip() else None
-
     def hijack(self, path: str, json_body: Any = None, **words: Any) -> tuple[http.Socket, bytes]:
         """POST and take the connection over: (socket, bytes that came with the answer)."""
         headers = {"Connection": "Upgrade", "Upgrade": "tcp", "Content-Type": "application/json"}

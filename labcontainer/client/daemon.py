@@ -8,15 +8,14 @@ from __future__ import annotations
 import os
 
 from labcontainer import errors
-from labcontainer.client import address, api, http
+from labcontainer.client import address, api
 
 
 def client() -> api.Client:
-    """A client whose daemon answers.
+    """A client of the daemon that is named; its first call tells whether it answers.
 
     Raises:
         UnsupportedError: none is named, and there is no socket where one of this user's would be.
-        ConnectError: nobody answers at the address.
     """
     where = address.chosen()
     if "LABCONTAINER_HOST" not in os.environ and not os.path.exists(where.path):
@@ -25,5 +24,4 @@ def client() -> api.Client:
             "it needs a daemon, and this version has none of its own",
             "name one that speaks the Docker Engine API: LABCONTAINER_HOST=unix:///run/docker.sock",
         )
-    http.connect(where).close()
     return api.Client(where)

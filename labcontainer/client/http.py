@@ -8,7 +8,6 @@ forty milliseconds of import, which is more than a container takes to start.
 from __future__ import annotations
 
 import _socket
-import os
 import struct
 
 from labcontainer import errors
@@ -78,8 +77,6 @@ def _connect_tcp(address: Address) -> Socket:
     import ssl
 
     context = ssl.create_default_context(cafile=address.tls.ca)
-    if not address.tls.verify:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.load_cert_chain(address.tls.cert, address.tls.key)
     return context.wrap_socket(plain, server_hostname=address.host)
 
@@ -231,7 +228,7 @@ def _lines(headers: dict[str, str]) -> list[str]:
     return [f"{name}: {value}" for name, value in headers.items()]
 
 
-def frames(read: Response | Reader) -> Iterator[tuple[int, bytes]]:
+def frames(read: Response) -> Iterator[tuple[int, bytes]]:
     """(stream, bytes) of each frame of a container's output without a terminal.
 
     A frame is one byte for the stream (1 stdout, 2 stderr), three of zero, four with the length
@@ -251,26 +248,3 @@ def frames(read: Response | Reader) -> Iterator[tuple[int, bytes]]:
             waiting = waiting[8 + length :]
     if waiting:
         raise ProtocolError("the container's output ends within a frame")
-
-
-class Reader:
-    """Reads a connection that was taken over, with what came early."""
-
-    def __init__(self, sock: Socket, early: bytes) -> None:
-        self._sock, self._early = sock, early
-
-    def read(self, most: int = CHUNK) -> bytes:
-        """The next bytes, b"" at the end."""
-        if self._early:
-            data, self._early = self._early, b""
-            return data
-        try:
-            return self._sock.recv(most)
-        except ConnectionResetError:
-            return b""
-
-
-def file_chunks(fd: int) -> Iterator[bytes]:
-    """The bytes of a file or pipe, to be sent as a body."""
-    while data := os.read(fd, CHUNK):
-        yield data

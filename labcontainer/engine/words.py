@@ -13,6 +13,7 @@ from labcontainer.engine import request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any, NoReturn
 
     from labcontainer.ports import Port
@@ -194,12 +195,23 @@ def _target(flag: str, word: str, target: str) -> str:
     return os.path.normpath(target)
 
 
-def mount(word: str) -> request.Volume | request.Tmpfs:
-    """`type=bind,source=…,target=…[,readonly]` or `type=tmpfs,target=…[,tmpfs-size=…]`."""
+def pairs(words: Iterable[str]) -> dict[str, str]:
+    """`KEY=VALUE` words by their keys; a KEY alone has the value ""."""
+    return dict(word.partition("=")[::2] for word in words)
+
+
+def mount_keys(word: str) -> dict[str, str]:
+    """The keys of a `--mount`, each by one name whichever was written; one alone is "true"."""
     found: dict[str, str] = {}
     for part in word.split(","):
         key, equals, value = part.partition("=")
         found[_MOUNT_KEYS.get(key, key)] = value if equals else "true"
+    return found
+
+
+def mount(word: str) -> request.Volume | request.Tmpfs:
+    """`type=bind,source=…,target=…[,readonly]` or `type=tmpfs,target=…[,tmpfs-size=…]`."""
+    found = mount_keys(word)
     kind = found.pop("type", "volume")
     target = _target("--mount", word, found.pop("target", ""))
     if kind == "tmpfs":

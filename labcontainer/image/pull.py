@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from labcontainer import errors
-from labcontainer.image import auth, documents, registries
+from labcontainer.image import auth, documents, packing, registries
 from labcontainer.image.documents import Descriptor, Index, Manifest, Platform
 from labcontainer.image.progress import Event, short, silent
 from labcontainer.image.reference import Reference
@@ -30,10 +30,7 @@ if TYPE_CHECKING:
     from labcontainer.image.progress import Tell
 
 SIDE_BY_SIDE = 4
-LAYERS = (
-    *(documents.OCI_LAYER, documents.OCI_LAYER_GZIP, documents.OCI_LAYER_ZSTD),
-    *(documents.DOCKER_LAYER, documents.DOCKER_LAYER_GZIP, documents.DOCKER_LAYER_ZSTD),
-)
+LAYERS = (*packing.TYPES.values(), *packing.DOCKER_TYPES.values())
 CONFIGS = (documents.OCI_CONFIG, documents.DOCKER_CONFIG)
 STEP = 1 << 20  # bytes between two words of progress
 

@@ -52,14 +52,6 @@ class Registry(Session):
             )
         return data, Descriptor(kind or documents.OCI_MANIFEST, digest, len(data))
 
-    def head_manifest(self, repository: str, tag_or_digest: str) -> str | None:
-        """The digest of a manifest; None if there is none, "" if the registry does not say."""
-        answer = self.request("HEAD", f"/v2/{repository}/manifests/{tag_or_digest}",
-                              scope=scope_of(repository, "pull"), headers={"Accept": ACCEPT},
-                              wanted=(200, 404))  # fmt: skip
-        answer.release_conn()
-        return None if answer.status == 404 else answer.headers.get("Docker-Content-Digest", "")
-
     def put_manifest(
         self, repository: str, tag_or_digest: str, data: bytes, media_type: str
     ) -> None:
@@ -73,13 +65,6 @@ class Registry(Session):
             scope=scope_of(repository, "pull,push"), headers={"Content-Type": media_type},
             wanted=(200, 201, 202),
         )  # fmt: skip
-        answer.drain_conn()
-        answer.release_conn()
-
-    def delete_manifest(self, repository: str, tag_or_digest: str) -> None:
-        """Delete a tag, or a manifest with all of its tags."""
-        answer = self.request("DELETE", f"/v2/{repository}/manifests/{tag_or_digest}",
-                              scope=scope_of(repository, "delete"), wanted=(202, 200))  # fmt: skip
         answer.drain_conn()
         answer.release_conn()
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from labcontainer.image import diff, documents, tarformat
+from labcontainer.image import documents, tarformat
 from labcontainer.image.tarformat import Entry
 from tests.system import lab_home
 from tests.system.lab_home import LabHome
+from tests.unit.archives import archive
 
 pytestmark = pytest.mark.requires("root", "busybox")
 
@@ -35,18 +36,6 @@ def out(lab: LabHome, *words: str, **options: Any) -> str:
     done = lab.call(*words, **options)
     assert done.returncode == 0, done.stderr
     return str(done.stdout).strip()
-
-
-def archive(*members: Entry | tuple[Entry, bytes]) -> bytes:
-    made = io.BytesIO()
-    writer = diff.Writer(made)
-    for member in members:
-        if isinstance(member, Entry):
-            writer.add(member)
-        else:
-            writer.bytes_file(*member)
-    writer.finish()
-    return made.getvalue()
 
 
 def image(lab: LabHome, base: str, name: str, *layers: bytes, **config: Any) -> str:
