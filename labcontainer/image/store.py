@@ -89,14 +89,7 @@ class Store:
 
     def tag(self, name: Reference | str, descriptor: Descriptor) -> None:
         """Let a name mean an image; the one that it meant before is kept without it."""
-        canonical = _canonical(name)
-
-        def change(entries: list[Descriptor]) -> list[Descriptor]:
-            kept = [one for one in entries if one.annotations.get(NAME) != canonical]
-            new = _plain(descriptor).replace(annotations={NAME: canonical})
-            return _keep_images(entries, [*kept, new])
-
-        self._change(change)
+        self.keep(descriptor, (name,))
 
     def untag(self, name: Reference | str) -> None:
         """Take a name away; its image is kept.
@@ -114,11 +107,15 @@ class Store:
 
         self._change(change)
 
-    def keep(self, descriptor: Descriptor) -> None:
-        """Keep an image that has no name."""
+    def keep(self, descriptor: Descriptor, names: Iterable[Reference | str] = ()) -> None:
+        """Keep an image, without a name or at once under all of these."""
+        plain = _plain(descriptor)
+        named = [plain.replace(annotations={NAME: name}) for name in map(_canonical, names)]
+        given = {one.annotations[NAME] for one in named}
 
         def change(entries: list[Descriptor]) -> list[Descriptor]:
-            return _keep_images([*entries, _plain(descriptor)], entries)
+            kept = [one for one in entries if one.annotations.get(NAME) not in given]
+            return _keep_images([*entries, plain], [*kept, *named])
 
         self._change(change)
 
@@ -287,9 +284,7 @@ class Store:
         data = Manifest(kind, config, tuple(layers)).encode()
         descriptor = Descriptor(kind, self.blobs.write(data), len(data))
         self.open(descriptor)  # all parts are there and fit
-        self.keep(descriptor)
-        for name in names:
-            self.tag(name, descriptor)
+        self.keep(descriptor, names)
         return self.open(descriptor)
 
     # --- what goes --------------------------------------------------------------------------------
@@ -342,9 +337,12 @@ class Store:
                       if "@" in name and reference.parse(name).name not in left]  # fmt: skip
 
         def change(entries: list[Descriptor]) -> list[Descriptor]:
+            nonlocal last
             kept = [one for one in entries if one.annotations.get(NAME) not in going]
+            mine = [one for one in kept if one.digest == image.descriptor.digest]
+            last = last and not any(NAME in one.annotations for one in mine)  # named meanwhile
             if last:
-                return [one for one in kept if one.digest != image.descriptor.digest]
+                return [one for one in kept if one not in mine]
             return _keep_images(entries, kept)
 
         self._change(change)

@@ -381,6 +381,18 @@ def test_three_that_pull_and_prune_at_once_never_fail(lab: Store) -> None:
     whole(lab)
 
 
+def test_an_image_that_is_named_while_another_prunes_stays(lab: Store) -> None:
+    made = images.image(lab, FILES)
+
+    def name_it(_image: object) -> bool:
+        lab.tag("app", made.descriptor)
+        return True
+
+    removed, _freed = lab.prune(wanted=name_it)
+    assert removed == []
+    assert lab.image("app").id == made.id
+
+
 def test_what_a_killed_writer_left_of_the_index_goes(lab: Store) -> None:
     images.image(lab, FILES, names=("app",))
     for name in ("index.json.0a1b.new", "oci-layout.0a1b.new"):
