@@ -1,0 +1,70 @@
+"""The engine: Docker's nouns and what they share, put together. No behaviour of its own."""
+
+from __future__ import annotations
+
+import os
+
+from labcontainer.engine.events import Events
+from labcontainer.engine.records import Records
+from labcontainer.image.store import Store
+from labcontainer.kernel import locks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from labcontainer.runtime.zygote import Zygote
+
+
+class Engine:
+    """All of it, for one home. `zygote` was started before the process's first thread.
+
+    Raises:
+        ExistsError: another engine works in this home.
+    """
+
+    def __init__(self, home: str, zygote: Zygote) -> None:
+        from labcontainer.engine.containers import Containers
+        from labcontainer.engine.execs import Execs
+        from labcontainer.engine.images import Images
+        from labcontainer.engine.networks import Networks
+        from labcontainer.engine.volumes import Volumes
+
+        self.home = home
+        self.zygote = zygote
+        self.store = Store(f"{home}/images")
+        self._lock = _alone(f"{home}/engine")
+        self.records = Records(f"{home}/engine/state.db")
+        self.events = Events()
+        self.volumes = Volumes(self.records, self.events, f"{home}/engine/volumes")
+        self.networks = Networks(self.records, self.events)
+        self.images = Images(self.store, self.events)
+        self.containers = Containers(self)
+        self.execs = Execs(self)
+        self.images.in_use = self.containers.user_of_image
+        self.networks.containers = self.containers
+        self.volumes.containers = self.containers
+
+    def recover(self) -> None:
+        """Find again what a daemon before this one has left running."""
+        self.networks.recover()
+        self.containers.recover()
+
+    def close(self) -> None:
+        """Let go of everything; containers run on."""
+        self.containers.close()
+        self.networks.close()
+        self.records.close()
+        os.close(self._lock)
+
+
+def _alone(folder: str) -> int:
+    """The lock of a home's engine; closed with the process, however it ends."""
+    from labcontainer import errors
+
+    os.makedirs(folder, mode=0o711, exist_ok=True)
+    fd = os.open(f"{folder}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        locks.hold(fd)
+    except BlockingIOError:
+        os.close(fd)
+        raise errors.ExistsError(f"another daemon works in {folder}") from None
+    return fd
