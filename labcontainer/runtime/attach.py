@@ -13,7 +13,7 @@ import struct
 from labcontainer.kernel import sockets
 from labcontainer.runtime.loop import IN, OUT, Loop
 
-BACKLOG = 256 << 10  # bytes that a client may be behind; who is slower is dropped
+BACKLOG = 256 << 10  # bytes that a client may be behind: then the container waits for it
 _NUMBERS = {"stdout": 1, "stderr": 2}
 
 
@@ -29,6 +29,7 @@ class Attach:
         self._input_ends = False
         self._silent: set[int] = set()  # clients that send no more
         self._waiting: dict[int, bytes] = {}  # client: what it has not taken yet
+        self.full: set[int] = set()  # clients that are too far behind
         self._listener = sockets.listen(path)
         os.set_blocking(self._listener, False)
         loop.watch(self._listener, self._accept)
@@ -39,6 +40,11 @@ class Attach:
             head = struct.pack(">BxxxL", _NUMBERS[stream], len(data)) if self._framed else b""
             for client in list(self._waiting):
                 self._send(client, head + data)
+
+    def drop_full(self) -> None:
+        """Give up those who are too far behind."""
+        for client in list(self.full):
+            self._drop(client)
 
     def drained(self) -> bool:
         """Whether every client has all that was said."""
@@ -97,8 +103,9 @@ class Attach:
             self._drop(client)
             return
         if len(data) > BACKLOG:
-            self._drop(client)
-            return
+            self.full.add(client)
+        elif len(data) < BACKLOG // 2:
+            self.full.discard(client)
         changed = bool(data) != bool(self._waiting[client])
         self._waiting[client] = data
         if changed:
@@ -146,4 +153,5 @@ class Attach:
         self._loop.forget(client)
         del self._waiting[client]
         self._silent.discard(client)
+        self.full.discard(client)
         os.close(client)

@@ -21,13 +21,24 @@ PART = 16384  # Docker's number
 
 
 class Journal:
-    """The log file of one container, or none where `path` is empty."""
+    """The log file of one container, or none where `path` is empty.
 
-    def __init__(self, path: str) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._fd = os.open(path, flags, 0o640) if path else -1
+    With a `size` a file that has grown to it is renamed to PATH.1, that one to PATH.2, and so on;
+    there are at most `count` of them.
+    """
+
+    def __init__(self, path: str, size: int = 0, count: int = 1) -> None:
+        self._path, self._size, self._count = path, size, count
+        self._fd = self._written = -1
+        self._begin()
         self._open: dict[str, bytes] = {}
         self.lost = 0  # bytes of the log that could not be written
+
+    def _begin(self) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        if self._path:
+            self._fd = os.open(self._path, flags, 0o640)
+            self._written = os.fstat(self._fd).st_size
 
     def write(self, stream: str, data: bytes) -> None:
         """Write what `stream` has said; an unfinished line is kept for the next call."""
@@ -56,11 +67,28 @@ class Journal:
 
     def _append(self, text: str) -> None:
         view = memoryview(text.encode())
+        if self._size and self._written and self._written + len(view) > self._size:
+            self._rotate()
+        self._written += len(view)
         try:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError:  # a full disk must not stop the container
             self.lost += len(view)
+
+    def _rotate(self) -> None:
+        """Begin a new file; the oldest one goes."""
+        try:
+            for number in range(self._count - 1, 0, -1):
+                older = f"{self._path}.{number - 1}" if number > 1 else self._path
+                if os.path.exists(older):
+                    os.rename(older, f"{self._path}.{number}")
+            if self._count == 1:
+                os.unlink(self._path)
+            os.close(self._fd)
+            self._begin()
+        except OSError:  # the old file goes on
+            self._written = 0
 
 
 def warm() -> None:

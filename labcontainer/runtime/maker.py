@@ -16,13 +16,13 @@ import os
 
 from labcontainer.errors import LabError, StepError
 from labcontainer.kernel import files, sockets, syscalls
-from labcontainer.kernel.flags import MADV
+from labcontainer.kernel.flags import CLONE, MADV, MS
 from labcontainer.record import Record
 from labcontainer.runtime import container, ending, handshake, jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 
 LIMIT = 65536  # bytes of a request
@@ -33,6 +33,12 @@ class Request(Record):
 
     `home` is a directory of the container's own for log.json, exit.json, attach and control; the
     bundle has its config.json. `once`: the input ends with the first client that ends its own.
+
+    `overlay` has the fields of an Overlay and its `target`: the root file system, to be mounted
+    where only this container sees it, so that it is gone with the container. `log_size` and
+    `log_files` bound the log: bytes of a file, and how many there are; 0 bytes is without a bound,
+    -1 without a log. With `process`, the path of a process.json, it is one more process in the
+    running container of that id, made when it is started.
     """
 
     id: str
@@ -44,6 +50,10 @@ class Request(Record):
     once: bool = True
     remove: bool = False  # forget the container when it has ended
     no_pivot: bool = False
+    overlay: dict[str, Any] = {}
+    log_size: int = 0
+    log_files: int = 1
+    process: str = ""
 
 
 def read_request(data: bytes) -> Request:
@@ -105,6 +115,11 @@ def _make(request: Request, streams: tuple[int, ...], channel: handshake.Channel
     for fd, given in enumerate(streams):
         os.dup2(given, fd)
         os.close(given)
+    if request.process:
+        _add_process(request, channel)
+        return
+    if request.overlay:
+        _mount_root(**request.overlay)
     created, descriptors = _with_terminal(request) if request.terminal else _plain(request)
     channel.send("ready", str(created.pid), descriptors=descriptors)
     name, _, _ = channel.receive()
@@ -113,6 +128,36 @@ def _make(request: Request, streams: tuple[int, ...], channel: handshake.Channel
         channel.send("started")
     else:
         ending.delete(request.root, request.id, force=True)
+
+
+def _add_process(request: Request, channel: handshake.Channel) -> None:
+    """One more process in a container; it runs when `started` is told, with its descriptors."""
+    from labcontainer.runtime import joining
+    from labcontainer.runtime.spec import read_process
+
+    mine = theirs = -1
+    if request.terminal:
+        mine, theirs = sockets.pair()
+    document = jsontext.load(request.process)
+    asked = joining.Exec(
+        request.id, request.root, lambda _own: read_process(document), console=theirs
+    )
+    pid, pidfd = joining.execute(asked)
+    masters = sockets.receive(mine, 4096)[1] if request.terminal else ()
+    channel.send("started", str(pid), descriptors=(pidfd, *masters))
+
+
+def _mount_root(target: str, **fields: Any) -> None:
+    """Mount the root file system in a mount namespace of the container's own.
+
+    What the host mounts later comes in, as volumes need it; what is mounted here never goes out.
+    """
+    from labcontainer import overlay
+
+    syscalls.unshare(CLONE.NEWNS)
+    syscalls.mount(None, "/", None, MS.SLAVE | MS.REC)
+    lowers = tuple(fields.pop("lowers"))
+    overlay.mount(overlay.Overlay(lowers, **fields), target)
 
 
 def _own_all_memory() -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 CHUNK = 8192
 PATIENCE = 2000  # milliseconds that clients have after the end to take what was said
+STALLED = 10_000  # milliseconds that the container waits for a client that takes nothing at all
 
 
 class Monitor:
@@ -68,15 +69,31 @@ class Monitor:
         for fd in self._outputs:
             self._watch_output(fd)
         self._tell("ready", str(self._pid), descriptors=(self._pidfd,))
+        self._serve()
+
+    def _serve(self) -> None:
+        """Pass on what it says until it ends, no faster than those who watch can take it.
+
+        One who takes nothing for ten seconds is given up: the container must go on.
+        """
         while not self._end:
-            self._loop.turn()
+            if not self._attach.full:
+                self._loop.turn()
+                continue
+            for fd in self._outputs:
+                self._loop.forget(fd)
+            while self._attach.full and not self._end:
+                if not self._loop.turn(STALLED):
+                    self._attach.drop_full()
+            if not self._end:
+                for fd in self._outputs:
+                    self._watch_output(fd)
         self._finish()
 
     def _open(self, undo: Undo) -> None:
         """The log and the sockets: who connected before `start` is served before it."""
         home, framed = self.request.home, not self.request.terminal
-        self._journal = Journal(f"{home}/log.json")
-        undo.push(os.unlink, f"{home}/log.json")
+        self._open_log(undo)
         once = self.request.once and framed
         self._attach = Attach(self._loop, f"{home}/attach", framed=framed, once=once)
         self._attach.stdin = self._input
@@ -85,6 +102,14 @@ class Monitor:
         undo.push(os.unlink, f"{home}/control")
         os.set_blocking(self._control, False)
         self._loop.watch(self._control, self._accept)
+
+    def _open_log(self, undo: Undo) -> None:
+        """A container that is started again goes on with its log."""
+        path, kept = f"{self.request.home}/log.json", self.request.log_size >= 0
+        if kept and not os.path.exists(path):
+            undo.push(os.unlink, path)
+        size, count = max(self.request.log_size, 0), self.request.log_files
+        self._journal = Journal(path if kept else "", size, count)
 
     # --- the container ---------------------------------------------------------------------------
 
@@ -171,8 +196,7 @@ class Monitor:
         return group.oom_kills() if group is not None else 0
 
     def _finish(self) -> None:
-        if self.request.remove or not self._started:
-            ending.delete(self.request.root, self.request.id, force=True)
+        self._forget_container()
         text = jsontext.dumps(self._end)
         files.write_atomically(f"{self.request.home}/exit.json", text.encode())
         for name in ("attach", "control"):
@@ -184,6 +208,14 @@ class Monitor:
         while not self._attach.drained() and self._loop.turn(PATIENCE):
             pass
         self._attach.close()
+
+    def _forget_container(self) -> None:
+        if self.request.remove or not self._started:
+            ending.delete(self.request.root, self.request.id, force=True)
+
+    def _requester_is_gone(self) -> None:
+        """Nobody else would start it, nor know of it."""
+        os.kill(self._pid, signal.SIGKILL)
 
     # --- its output ------------------------------------------------------------------------------
 
@@ -244,7 +276,7 @@ class Monitor:
             self._loop.forget(fd)
             self._channels.pop(fd).close()
             if fd == self._requester and not self._started:
-                os.kill(self._pid, signal.SIGKILL)
+                self._requester_is_gone()
 
     def _tell(self, name: str, *fields: str, descriptors: tuple[int, ...] = ()) -> None:
         self._tell_raw(handshake.encode(name, *fields), descriptors)
@@ -255,6 +287,15 @@ class Monitor:
                 channel.send_raw(message, descriptors)
             except OSError:
                 pass  # it does not read what it is told
+
+
+def _kind(request: Request) -> type[Monitor]:
+    """A container's monitor, or that of one more process in one."""
+    if not request.process:
+        return Monitor
+    from labcontainer.runtime.added import AddedMonitor
+
+    return AddedMonitor
 
 
 def main(zygote: int) -> NoReturn:
@@ -271,7 +312,8 @@ def main(zygote: int) -> NoReturn:
         os.close(zygote)
         if descriptors:
             requester = descriptors[0]
-            Monitor(read_request(data), requester, maker).run(data)
+            request = read_request(data)
+            _kind(request)(request, requester, maker).run(data)
         status = 0
     except BaseException as error:  # a fork must not go on as the zygote
         known = isinstance(error, (LabError, OSError))

@@ -43,7 +43,7 @@ class Exit(Record):
 class Handle:
     """A container that a monitor watches over. Poll `fd` for reading to learn of its end."""
 
-    def __init__(self, fd: int, pid: int, pidfd: int) -> None:
+    def __init__(self, fd: int, pid: int, pidfd: int = -1) -> None:
         self.fd = fd
         self.pid = pid
         self.pidfd = pidfd
@@ -56,7 +56,9 @@ class Handle:
             StepError: it could not be started; `wait` tells the end of it.
         """
         self._channel.send("start")
-        self._channel.expect("started")
+        _, fields, descriptors = self._channel.expect("started")
+        if fields:  # a process that is made when it is started
+            self.pid, self.pidfd = int(fields[0]), descriptors[0]
 
     def resize(self, rows: int, columns: int) -> None:
         """Tell the container's terminal how large its window is."""
@@ -80,7 +82,8 @@ class Handle:
 
     def close(self) -> None:
         """Let go of a container; it runs on."""
-        os.close(self.pidfd)
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -96,11 +99,28 @@ def is_watched(home: str) -> bool:
     For an engine that finds a container after a start of its own. One that runs and has no monitor
     has nobody to read its output, nor to learn how it ends: `ending.delete(…, force=True)` ends it.
     """
+    fd = _connect(home)
+    if fd >= 0:
+        os.close(fd)
+    return fd >= 0
+
+
+def find(home: str, pid: int) -> Handle | None:
+    """The container of a `Request.home`, started by another process; None without a monitor."""
+    fd = _connect(home)
+    if fd < 0:
+        return None
     try:
-        os.close(sockets.connect(f"{home}/control", sockets.SEQPACKET))
+        return Handle(fd, pid, syscalls.pidfd_open(pid) if pid > 0 else -1)
+    except ProcessLookupError:  # it has ended; the monitor will say so
+        return Handle(fd, pid, -1)
+
+
+def _connect(home: str) -> int:
+    try:
+        return sockets.connect(f"{home}/control", sockets.SEQPACKET)
     except (FileNotFoundError, ConnectionRefusedError):
-        return False
-    return True
+        return -1
 
 
 class Zygote:
@@ -156,11 +176,11 @@ class Zygote:
         finally:
             theirs.close()
         try:
-            _, fields, (pidfd,) = mine.expect("ready")
+            _, fields, descriptors = mine.expect("ready")
         except BaseException:
             mine.close()
             raise
-        return Handle(mine.fd, int(fields[0]), pidfd)
+        return Handle(mine.fd, int(fields[0]), *descriptors)
 
     def close(self) -> None:
         """End the zygote. Its monitors and their containers stay."""
@@ -214,9 +234,9 @@ def _load_all() -> None:
     """Load what only some containers need: the command waits with it until one does."""
     import resource  # noqa: F401
 
-    from labcontainer import cgroupfs, seccomp, usage  # noqa: F401
-    from labcontainer.kernel import bpf, syscall_numbers, terminal  # noqa: F401
-    from labcontainer.runtime import hooks, labels  # noqa: F401
+    from labcontainer import cgroupfs, overlay, seccomp, usage  # noqa: F401
+    from labcontainer.kernel import bpf, classic_bpf, syscall_numbers, terminal  # noqa: F401
+    from labcontainer.runtime import added, hooks, joining, labels  # noqa: F401
 
     syscall_numbers.numbers("x32")
 
