@@ -6,7 +6,7 @@ import os
 import time
 
 from labcontainer import errors
-from labcontainer.image import documents, snapshots
+from labcontainer.image import documents, holds, snapshots
 from labcontainer.image.documents import Index
 from labcontainer.kernel import locks
 from labcontainer.record import Record
@@ -69,8 +69,10 @@ def protected_since(leases: str) -> int:
 
 
 def reached(store: Store) -> tuple[set[str], set[str]]:
-    """The digests of all blobs, and of all unpacked layers, that images and builds need."""
-    cached, diff_ids = needed_by_builds(f"{store.path}/cache")
+    """The digests of all blobs, and of all unpacked layers, that anything here needs."""
+    cached, diff_ids = listed_in(f"{store.path}/cache")
+    held, its_layers = listed_in(holds.folder(store))
+    diff_ids |= its_layers
     blobs: set[str] = set()
     todo = list(store.entries())
     while todo:
@@ -88,11 +90,11 @@ def reached(store: Store) -> tuple[set[str], set[str]]:
             diff_ids |= set(documents.parse_config(data).diff_ids)
         except errors.LabError:
             continue  # torn: it stays to be looked at
-    return blobs | cached, diff_ids
+    return blobs | cached | held, diff_ids
 
 
-def needed_by_builds(folder: str) -> tuple[set[str], set[str]]:
-    """What the build cache keeps: each of its files lists digests (see build.cache)."""
+def listed_in(folder: str) -> tuple[set[str], set[str]]:
+    """What the files of a folder keep, as each lists it: see build.cache and holds."""
     blobs: set[str] = set()
     diff_ids: set[str] = set()
     try:

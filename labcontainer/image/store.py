@@ -7,6 +7,7 @@ The store is an OCI image layout (image-spec, image-layout.md), so that other to
     blobs/          see blobs
     layers/         unpacked layers: see snapshots
     cache/          steps of builds, by what they depend on: see build.cache
+    held/           images that containers were made from: see holds
     leases/         a file for each process that is putting something together
 
 `index.json` is written anew and renamed, under a lock: whoever reads sees the old or the new one. A
