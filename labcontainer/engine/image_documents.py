@@ -34,9 +34,15 @@ def created(image: Image) -> float:
 
 def _seconds(text: object) -> float:
     try:
-        return moments.timestamp(str(text)) if text else 0.0
+        return moments.moment(str(text)) if text else 0.0
     except errors.UsageError:
         return 0.0
+
+
+def labels(image: Image) -> dict[str, str]:
+    """An image's labels."""
+    found = image.config.config.get("Labels") or {}
+    return {str(name): str(value) for name, value in found.items()}
 
 
 def summary(image: Image, store: Store, version: Version) -> Document:
@@ -50,7 +56,7 @@ def summary(image: Image, store: Store, version: Version) -> Document:
         "Containers": -1,
         "Created": int(created(image)),
         "Id": image.id,
-        "Labels": image.config.config.get("Labels") or {},
+        "Labels": labels(image),
         "ParentId": "",
         "RepoDigests": digests,
         "RepoTags": tags,
@@ -136,3 +142,16 @@ def layer_sizes(image: Image, store: Store) -> list[tuple[str, int]]:
         about = snapshots.about(diff_id)
         found.append((diff_id, about.size if about else layer.size))
     return found
+
+
+def add_shared(lines: list[Document], images: list[Image], store: Store) -> None:
+    """Write into lines of the list how many bytes of each image others have as well."""
+    owners: dict[str, int] = {}
+    sizes: dict[str, dict[str, int]] = {}
+    for image in images:
+        sizes[image.id] = dict(layer_sizes(image, store))
+        for diff_id in sizes[image.id]:
+            owners[diff_id] = owners.get(diff_id, 0) + 1
+    for line in lines:
+        its = sizes.get(line["Id"], {})
+        line["SharedSize"] = sum(size for diff_id, size in its.items() if owners[diff_id] > 1)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from labcontainer import errors
-from labcontainer.engine import image_documents
+from labcontainer.engine import image_documents, image_filters, image_removal
 from labcontainer.image import collecting, holds, reference
 from labcontainer.image.snapshots import Snapshots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from labcontainer.engine.events import Events
-    from labcontainer.image.documents import Platform
+    from labcontainer.image.documents import Descriptor, Platform
+    from labcontainer.image.reference import Reference
     from labcontainer.image.store import Image, Store
 
     Document = dict[str, Any]
@@ -69,10 +71,16 @@ class Images:
 
     def release(self) -> None:
         """Hold no more what no container uses; what a lease still protects stays held."""
-        since = collecting.protected_since(f"{self.store.path}/leases")
-        for identity, when in holds.held(self.store).items():
-            if when < since and not self.in_use(identity):
+        for identity in holds.held(self.store):
+            if not self.user(identity):
                 holds.release(self.store, identity)
+
+    def user(self, identity: str) -> str:
+        """What uses an image, as `in_use` tells it, or that a container of it is being made."""
+        held = holds.held(self.store).get(identity, 0)
+        if held and held >= collecting.protected_since(f"{self.store.path}/leases"):
+            return self.in_use(identity) or "a container is being made from it:"
+        return self.in_use(identity)
 
     # --- one image --------------------------------------------------------------------------------
 
@@ -87,7 +95,7 @@ class Images:
                  if name not in image.names and self._id_of(one) == image.id]  # fmt: skip
         return image.replace(names=(*image.names, *names)) if names else image
 
-    def _id_of(self, descriptor: Any) -> str:
+    def _id_of(self, descriptor: Descriptor) -> str:
         try:
             return self.store.manifest(descriptor).config.digest
         except errors.LabError:
@@ -115,8 +123,53 @@ class Images:
         self.store.tag(name, descriptor)
         self.tell("tag", self.store.open(descriptor), name.familiar)
 
+    # --- all of them ------------------------------------------------------------------------------
+
+    def every(self) -> list[Image]:
+        """All images, each once with all of its names, the newest first."""
+        found: dict[str, Image] = {}
+        for one in self.store.images():
+            known = found.setdefault(one.id, one)
+            if known is not one:
+                found[one.id] = known.replace(names=(*known.names, *one.names))
+        return list(found.values())
+
+    def listed(
+        self, wanted: Mapping[str, list[str]], version: tuple[int, int] = (1, 44),
+        *, shared: bool = False,
+    ) -> list[Document]:  # fmt: skip
+        """The images that pass Docker's filters; `shared` counts what they have in common, too.
+
+        Raises:
+            UsageError: there is no such filter. NotFoundError: a filter names no image.
+        """
+        chosen = image_filters.listed(self.every(), wanted, self.find)
+        found = [image_documents.summary(one, self.store, version) for one in chosen]
+        if shared:
+            image_documents.add_shared(found, self.every(), self.store)
+        return found
+
+    def remove(self, name_or_id: str, force: bool = False) -> list[Document]:
+        """Take a name away, and the image with its last one: see image_removal."""
+        return image_removal.remove(self, name_or_id, force)
+
+    def prune(self, wanted: Mapping[str, list[str]]) -> Document:
+        """Remove what nobody needs: see image_removal."""
+        return image_removal.prune(self, wanted)
+
+    # --- what others hear -------------------------------------------------------------------------
+
     def tell(self, action: str, image: Image, name: str = "") -> None:
         """Tell who listens: an image's labels are the event's attributes, with a name."""
-        labels = {key: str(value)
-                  for key, value in (image.config.config.get("Labels") or {}).items()}  # fmt: skip
+        labels = image_documents.labels(image)
         self._events.tell_all("image", action, image.id, {**labels, "name": name or image.id})
+
+    def tell_transfer(self, action: str, image: Image, name: Reference) -> None:
+        """Tell of an image that came or went by a name: the name stands for it."""
+        labels = image_documents.labels(image)
+        attributes = {**labels, "name": name.familiar_name}
+        self._events.tell_all("image", action, name.familiar, attributes)
+
+    def tell_pruned(self, kind: str, freed: int) -> None:
+        """Tell how many bytes a prune made free."""
+        self._events.tell(kind, "prune", "", reclaimed=str(freed))

@@ -121,3 +121,145 @@ def test_a_tag_is_told(lab: Lab) -> None:
         lab.tag("app", "UPPER")
     with pytest.raises(errors.NotFoundError):
         lab.tag("nothing", "app")
+
+
+# --- lists ----------------------------------------------------------------------------------------
+
+
+def listed(lab: Lab, **wanted: str) -> list[str]:
+    """The names (or "<none>") of the images that pass filters, sorted."""
+    filters = {name.replace("_", "!"): [value] for name, value in wanted.items()}
+    return sorted(one["RepoTags"][0] if one["RepoTags"] else "<none>"
+                  for one in lab.listed(filters))  # fmt: skip
+
+
+@pytest.fixture
+def several(lab: Lab) -> Lab:
+    images.image(lab.store, FILES, names=("app:1",), Labels={"kind": "app"})
+    images.image(lab.store, {"etc/a": b"a"}, names=("localhost:5000/team/db:2",))
+    images.image(lab.store, {"etc/b": b"b"}, names=("moved",))
+    images.image(lab.store, {"etc/c": b"c"}, names=("moved",))
+    return lab
+
+
+def test_lists_by_dockers_filters(several: Lab) -> None:
+    tags = ["app:1", "localhost:5000/team/db:2", "moved:latest"]
+    assert listed(several) == ["<none>", *tags]
+    assert listed(several, dangling="true") == ["<none>"]
+    assert listed(several, dangling="0") == tags
+    assert listed(several, label="kind") == listed(several, label="kind=app") == ["app:1"]
+    assert listed(several, label="kind=db") == []
+    assert listed(several, label_="kind") == ["<none>", *tags[1:]]
+    assert listed(several, reference="app") == listed(several, reference="a*:1") == ["app:1"]
+    assert listed(several, reference="*/team/*") == ["localhost:5000/team/db:2"]
+    assert listed(several, reference="*") == ["app:1", "moved:latest"]
+    assert listed(several, until="2025-01-01") == []
+    assert len(listed(several, until="24h")) == 4
+    assert listed(several, before="app:1") == listed(several, since="app:1") == []
+
+
+@pytest.mark.parametrize("wanted", [{"bad": ["x"]}, {"dangling": ["perhaps"]}, {"until": ["x"]}])
+def test_a_filter_that_is_none_is_refused(several: Lab, wanted: dict[str, list[str]]) -> None:
+    with pytest.raises(errors.UsageError):
+        several.listed(wanted)
+    with pytest.raises(errors.UsageError):
+        several.prune(wanted)
+
+
+def test_before_and_since_must_name_an_image(several: Lab) -> None:
+    with pytest.raises(errors.NotFoundError, match="No such image: nothing:latest"):
+        several.listed({"before": ["nothing"]})
+
+
+def test_old_clients_see_a_name_of_none(several: Lab) -> None:
+    (line,) = several.listed({"dangling": ["true"]}, (1, 42))
+    assert (line["RepoTags"], line["RepoDigests"]) == (["<none>:<none>"], ["<none>@<none>"])
+    assert line["VirtualSize"] == line["Size"]
+    (line,) = several.listed({"dangling": ["true"]}, (1, 44))
+    assert (line["RepoTags"], line["RepoDigests"], "VirtualSize" in line) == ([], [], False)
+
+
+def test_what_images_share_is_counted_when_asked_for(lab: Lab) -> None:
+    images.image(lab.store, FILES, {"a": b"12345"}, names=("one",))
+    images.image(lab.store, FILES, {"a": b"1234567"}, names=("two",))
+    images.image(lab.store, {"a": b"123456789"}, names=("three",))
+    assert {one["SharedSize"] for one in lab.listed({})} == {-1}
+    both = {one["RepoTags"][0]: one["SharedSize"] for one in lab.listed({}, shared=True)}
+    assert both["one:latest"] == both["two:latest"] > 0
+    assert both["three:latest"] == 0
+
+
+# --- what goes ------------------------------------------------------------------------------------
+
+
+def test_an_image_goes_with_its_last_name(lab: Lab) -> None:
+    made = images.image(lab.store, FILES, names=("app:1", "app:2"), Labels={"a": "b"})
+    lab.root("app:1")
+    assert lab.remove("app:1") == [{"Untagged": "app:1"}]
+    gone = lab.remove("app:2")
+    assert gone == [{"Untagged": "app:2"}, {"Deleted": made.id},
+                    {"Deleted": made.config.diff_ids[0]}]  # fmt: skip
+    about = {"a": "b", "name": made.id}
+    assert lab.heard() == [(action, made.id, about) for action in ("untag", "untag", "delete")]
+    with pytest.raises(errors.NotFoundError, match="No such image: app:2"):
+        lab.remove("app:2")
+    assert list(lab.store.blobs.all()) == []
+
+
+def test_an_image_of_several_repositories_goes_by_its_id_only_by_force(lab: Lab) -> None:
+    made = images.image(lab.store, FILES, names=("app", "other"))
+    lab.store.add_manifest(made.manifest.config, made.manifest.layers, ("app:docker",), docker=True)
+    with pytest.raises(errors.StateError) as raised:
+        lab.remove(made.id)
+    assert str(raised.value) == (
+        f"conflict: unable to delete {made.id[7:19]} (must be forced) - "
+        "image is referenced in multiple repositories"
+    )
+    gone = lab.remove(made.id[:20], force=True)
+    assert [one for one in gone if "Untagged" in one] == [
+        {"Untagged": "app:latest"}, {"Untagged": "other:latest"}, {"Untagged": "app:docker"}]  # fmt: skip
+    assert gone.count({"Deleted": made.id}) == 1
+    assert lab.store.entries() == ()
+
+
+def test_what_a_container_uses_is_only_untagged(lab: Lab) -> None:
+    made = images.image(lab.store, FILES, names=("app",))
+    _, lowers = lab.root("app")
+    lab.users[made.id] = USED
+    with pytest.raises(errors.StateError) as raised:
+        lab.remove("app")
+    assert str(raised.value) == (
+        f'conflict: unable to remove repository reference "app" (must force) - '
+        f"{USED} {made.id[7:19]}"
+    )
+    with pytest.raises(errors.StateError, match="must be forced"):
+        lab.remove(made.id)
+    assert lab.heard() == []
+    assert lab.remove("app", force=True) == [{"Untagged": "app:latest"}]
+    assert lab.inspect(made.id)["RepoTags"] == []
+    with pytest.raises(errors.StateError, match="cannot be forced"):
+        lab.remove(made.id, force=True)
+    assert lab.prune({"dangling": ["false"]}) == {"ImagesDeleted": None, "SpaceReclaimed": 0}
+    assert Path(lowers[0]).is_dir()
+    del lab.users[made.id]
+    assert {"Deleted": made.id} in lab.remove(made.id)
+    assert not Path(lowers[0]).exists()
+
+
+def test_a_digest_goes_with_the_last_tag_of_its_repository(lab: Lab) -> None:
+    made = images.image(lab.store, FILES, names=("app", "other"))
+    lab.store.tag(f"app@{made.descriptor.digest}", made.descriptor)
+    lab.users[made.id] = USED
+    assert lab.remove("app") == [
+        {"Untagged": "app:latest"}, {"Untagged": f"app@{made.descriptor.digest}"}]  # fmt: skip
+
+
+def test_prune_takes_what_has_no_name(several: Lab) -> None:
+    several.heard()
+    found = several.prune({})
+    assert [key for one in found["ImagesDeleted"] for key in one][:1] == ["Deleted"]
+    assert found["SpaceReclaimed"] > 0
+    assert [one[0] for one in several.heard()] == ["delete", "prune"]
+    assert several.prune({"label!": ["kind"], "dangling": ["false"]})["ImagesDeleted"]
+    assert listed(several) == ["app:1"]
+    assert several.heard()[-1][2]["reclaimed"].isdigit()
