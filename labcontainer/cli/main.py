@@ -39,6 +39,7 @@ COMMANDS = {
     "login": "prove who you are to a registry",
     "logout": "forget who you are for a registry",
     "registry": "serve a registry of your own",
+    "daemon": "serve the Docker Engine API",
     "doctor": "tell what this machine can do, and the fix where it can't",
     "vm": "boot a kernel as an ordinary process",
     "bench": "measure a process, a container and a virtual machine side by side",

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SERVER = f"labcontainer/{VERSION} (linux)"
+OLDEST, NEWEST = (1, 24), (1, 44)  # versions of the API
+OLDEST_WORD, NEWEST_WORD = "1.24", "1.44"
 HEADERS = {
-    "Api-Version": "1.44",
+    "Api-Version": NEWEST_WORD,
     "Docker-Experimental": "false",
     "Ostype": "linux",
 }

@@ -17,8 +17,9 @@ from labcontainer import errors
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from typing import Any, BinaryIO
+    from typing import Any
 
+    from labcontainer.daemon.body import Body
     from labcontainer.daemon.server import Handler
     from labcontainer.engine.engine import Engine
 
@@ -38,6 +39,7 @@ class Call:
     def __init__(self, engine: Engine, handler: Handler, version: tuple[int, int]) -> None:
         self.engine = engine
         self.method = str(handler.command)
+        self.debug = handler.server.debug
         self.version = version
         self.headers = handler.headers
         parts = urlsplit(handler.path)
@@ -123,7 +125,7 @@ class Call:
             raise errors.UsageError(f"invalid JSON: {error}") from None
 
     @property
-    def stream(self) -> BinaryIO:
+    def stream(self) -> Body:
         """The body as a file, however long it is."""
         return self._handler.body
 
@@ -230,9 +232,17 @@ class Stream:
 
 
 def _without_null(value: Any) -> Any:
-    """A document without its nulls: where Docker's clients mean "not given" they write null."""
+    """A document without its nulls: where Docker's clients mean "not given" they write null.
+
+    But a network that is named in EndpointsConfig is wanted, whatever is said of it.
+    """
     if isinstance(value, dict):
-        return {key: _without_null(one) for key, one in value.items() if one is not None}
+        return {
+            key: _without_null({name: one or {} for name, one in found.items()}
+                               if key == "EndpointsConfig" and isinstance(found, dict) else found)
+            for key, found in value.items()
+            if found is not None
+        }  # fmt: skip
     if isinstance(value, list):
         return [_without_null(one) for one in value]
     return value

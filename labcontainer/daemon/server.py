@@ -14,27 +14,37 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import ThreadingMixIn
 
 from labcontainer import errors
 from labcontainer.daemon import api
+from labcontainer.daemon.api import NEWEST, OLDEST
+from labcontainer.daemon.body import Body
 from labcontainer.daemon.call import JSON, Call
+from labcontainer.daemon.off import NoSwarmError
 from labcontainer.daemon.routing import Router
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from io import BufferedIOBase
-    from typing import Any, BinaryIO
+    from typing import Any
 
     from labcontainer.engine.engine import Engine
 
 CONNECTIONS = 1024  # at once; the next ones wait in the kernel's queue
 IDLE = 300  # seconds that a connection may be silent between two requests
 PATIENCE = 60  # seconds that the next bytes of a request may take
-OLDEST, NEWEST = (1, 24), (1, 44)
+
+
+class EndingError(errors.LabError):
+    """Asked too late."""
+
 
 STATUS = (
+    (EndingError, 503),
+    (NoSwarmError, 503),
     (errors.NotFoundError, 404),
     (errors.ExistsError, 409),
     (errors.StateError, 409),
@@ -82,9 +92,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         """Answer one request; what a handler raises becomes an answer too."""
-        self.body = _Body.of(self)
+        self.body = Body.of(self)
         call: Call | None = None
         try:
+            if self.server.ending:
+                raise EndingError("the daemon is shutting down")
             version, path = _version(self.path.partition("?")[0])
             call = Call(self.server.engine, self, version)
             call.path = path
@@ -217,91 +229,6 @@ def _version(path: str) -> tuple[tuple[int, int], str]:
     return version, unquote(slash + rest)
 
 
-class _Body:
-    """The body of a request as a file: so many bytes, or chunks (RFC 9112, 6.3)."""
-
-    def __init__(self, file: BinaryIO, length: int) -> None:
-        self._file = file
-        self._left = length  # -1: in chunks
-        self._chunk = 0
-        self._ended = length == 0
-
-    @classmethod
-    def of(cls, handler: Handler) -> _Body:
-        """The body that a request's headers tell of."""
-        headers = handler.headers
-        if "chunked" in (headers.get("Transfer-Encoding") or "").lower():
-            return cls(handler.rfile, -1)
-        word = headers.get("Content-Length") or "0"
-        if not word.isdigit():
-            handler.close_connection = True
-            word = "0"
-        return cls(handler.rfile, int(word))
-
-    def readable(self) -> bool:
-        """For those who ask, as tarfile does."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes, all without one; b"" at the end.
-
-        Raises:
-            UsageError: the client hung up in the middle, or a chunk is off.
-        """
-        parts: list[bytes] = []
-        while size and (part := self.read1(size)):
-            parts.append(part)
-            size -= len(part) if size > 0 else 0
-        return b"".join(parts)
-
-    def read1(self, size: int = -1) -> bytes:
-        """What is there, at least a byte; b"" at the end."""
-        if self._ended:
-            return b""
-        if self._left < 0:
-            return self._read_chunk(size)
-        part = self._some(min(self._left, 65536) if size < 0 else min(size, self._left))
-        self._left -= len(part)
-        self._ended = self._left == 0
-        return part
-
-    def _some(self, size: int) -> bytes:
-        part = self._file.read1(size)  # type: ignore[attr-defined]
-        if not part:
-            self._ended = True
-            raise errors.UsageError("unexpected EOF: the body ends too early")
-        return bytes(part)
-
-    def _read_chunk(self, size: int) -> bytes:
-        if self._chunk == 0:
-            line = self._file.readline(1024)
-            try:
-                self._chunk = int(line.partition(b";")[0].strip() or b"-", 16)
-            except ValueError:
-                self._ended = True
-                raise errors.UsageError("malformed chunked encoding") from None
-            if self._chunk == 0:
-                self._ended = True
-                while self._file.readline(65537).strip():  # trailers
-                    pass
-                return b""
-        part = self._some(min(self._chunk, 65536) if size < 0 else min(size, self._chunk))
-        self._chunk -= len(part)
-        if self._chunk == 0:
-            self._file.readline(3)
-        return part
-
-    def drain(self) -> bool:
-        """Read what is left, if it is little; whether that was all."""
-        try:
-            for _ in range(16):
-                if self._ended or not self.read1(65536):
-                    return True
-        except (errors.UsageError, OSError):
-            return False
-        return self._ended
-
-
 class Server(ThreadingMixIn, HTTPServer):
     """A listening socket and the threads of its connections."""
 
@@ -315,7 +242,11 @@ class Server(ThreadingMixIn, HTTPServer):
         self.engine = engine
         self.debug = debug
         self.router = Router(api.routes())
+        self.ending = False  # what is asked from now on is refused
+        self.connections = 0
+        self.last_seen = time.monotonic()
         self._room = threading.BoundedSemaphore(CONNECTIONS)
+        self._counting = threading.Lock()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """A thread for the connection, when there is room for one."""
@@ -328,10 +259,17 @@ class Server(ThreadingMixIn, HTTPServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """The connection's own thread, from its first byte to its last."""
+        self._count(1)
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._room.release()
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self.connections += change
+            self.last_seen = time.monotonic()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no fault of ours; anything else is told."""

@@ -71,7 +71,7 @@ FIELDS = ("id", "name", "created", "image", "image_id", "program", "args", "conf
 
 
 class Container:
-    """A container. `lock` is held while a verb changes it; `changed` is told of each change.
+    """A container. `lock` is held while a verb changes it.
 
     Attributes:
         image: as it was asked for; `image_id` what it meant then.
@@ -102,7 +102,7 @@ class Container:
         self.lowers: list[str] = fields.get("lowers", [])
         self.state = State(**fields.get("state", {}))
         self.lock = threading.RLock()
-        self.changed = threading.Condition()
+        self.ends = 0  # how often it has ended since this daemon knows it
 
     def as_dict(self) -> Document:
         """All that is remembered."""
@@ -123,8 +123,3 @@ class Container:
     def log_path(self) -> str:
         """Its log file."""
         return f"{self.home}/log.json"
-
-    def announce(self) -> None:
-        """Wake those who wait for a change."""
-        with self.changed:
-            self.changed.notify_all()

@@ -6,6 +6,7 @@ import os
 
 from labcontainer.engine.events import Events
 from labcontainer.engine.records import Records
+from labcontainer.engine.zygotes import Zygotes
 from labcontainer.image.store import Store
 from labcontainer.kernel import locks
 
@@ -29,10 +30,12 @@ class Engine:
         from labcontainer.engine.volumes import Volumes
 
         self.home = home
-        self.zygote = zygote
+        self.runtime_root = f"{home}/engine/runtime"
+        self.zygotes = Zygotes(zygote)
         self.store = Store(f"{home}/images")
         self._lock = _alone(f"{home}/engine")
         self.records = Records(f"{home}/engine/state.db")
+        self.identity = _identity(self.records)
         self.events = Events()
         self.volumes = Volumes(self.records, self.events, f"{home}/engine/volumes")
         self.networks = Networks(self.records, self.events)
@@ -45,15 +48,26 @@ class Engine:
 
     def recover(self) -> None:
         """Find again what a daemon before this one has left running."""
+        self.containers.load()
         self.networks.recover()
         self.containers.recover()
 
-    def close(self) -> None:
-        """Let go of everything; containers run on."""
-        self.containers.close()
+    def close(self, *, stop: bool = False) -> None:
+        """Let go of everything; containers run on, unless they are to be stopped."""
+        self.containers.close(stop=stop)
         self.networks.close()
+        self.zygotes.close()
         self.records.close()
         os.close(self._lock)
+
+
+def _identity(records: Records) -> str:
+    """The engine's own id, the same for as long as its home is."""
+    import uuid
+
+    if not records.get_meta("identity"):
+        records.set_meta("identity", str(uuid.uuid4()))
+    return records.get_meta("identity")
 
 
 def _alone(folder: str) -> int:

@@ -74,6 +74,11 @@ class Events:
         self._listeners: set[Listener] = set()
         self._past: collections.deque[Event] = collections.deque(maxlen=KEPT)
 
+    @property
+    def listeners(self) -> int:
+        """How many listen."""
+        return len(self._listeners)
+
     def tell(self, kind: str, action: str, identity: str, **attributes: str) -> None:
         """Something has happened: `tell("container", "start", id, name="web", image="busybox")`."""
         self.tell_all(kind, action, identity, attributes)

@@ -40,19 +40,17 @@ def prepare(
     for name in ("init", "upper", "work", "root", "empty"):
         os.mkdir(f"{path}/{name}", 0o755)
     tree = Tree(program.layers)
-    top = tree.lstat("")
-    for name in ("init", "upper") if top else ():
-        os.chmod(f"{path}/{name}", stat.S_IMODE(top.st_mode) if top else 0o755)
+    copy_mode(tree, f"{path}/init", f"{path}/upper")
     shown = _memory_files(program, path)
     for number, bind in enumerate(program.binds):
         source = _source(bind, number, path, user_xattr)
         shown.append(Volume(source, bind.target, readonly=bind.readonly))
     for name in DIRECTORIES:
-        _place(tree, f"{path}/init", name, True)
+        place(tree, f"{path}/init", name, True)
     for source, target in (*files, *((one.source, one.target) for one in shown)):
-        _place(tree, f"{path}/init", target, os.path.isdir(source))
+        place(tree, f"{path}/init", target, os.path.isdir(source))
     for memory in program.memories:
-        _place(tree, f"{path}/init", memory.target, True)
+        place(tree, f"{path}/init", memory.target, True)
     _lay((f"{path}/init", *program.layers), path, user_xattr, twice=True)
     return tuple(shown)
 
@@ -89,7 +87,14 @@ def is_copied(path: str) -> bool:
     return os.path.isdir(f"{path}/before")
 
 
-def _place(tree: Tree, init: str, target: str, directory: bool) -> None:
+def copy_mode(tree: Tree, *directories: str) -> None:
+    """Give the directories of a root the mode that the image's has."""
+    top = tree.lstat("")
+    for path in directories if top else ():
+        os.chmod(path, stat.S_IMODE(top.st_mode) if top else 0o755)
+
+
+def place(tree: Tree, init: str, target: str, directory: bool) -> None:
     """Make a place for a mount, and the directories above it as the image has them."""
     parts = target.strip("/").split("/")
     path = ""

@@ -1,14 +1,13 @@
-"""Times as the API has them: RFC 3339 with nanoseconds, Unix seconds, or an age such as `10m`."""
+"""Times as Docker has them: RFC 3339 with nanoseconds, Unix seconds, an age such as `10m`."""
 
 from __future__ import annotations
 
-import datetime
 import time
 
 from labcontainer import errors
 
 NEVER = "0001-01-01T00:00:00Z"  # Go's zero time
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 
 
 def now() -> str:
@@ -18,60 +17,85 @@ def now() -> str:
 
 def of(nanoseconds: int) -> str:
     """A time since 1970 as RFC 3339."""
-    seconds, rest = divmod(nanoseconds, 10**9)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z"
+    whole, rest = divmod(nanoseconds, 10**9)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{rest:09d}Z"
 
 
 def parse(word: str, present: float) -> float:
-    """Seconds since 1970 of a timestamp, of Unix seconds, or of an age before `present`.
+    """Seconds since 1970 of a date, of Unix seconds, or of an age before `present`.
 
     Raises:
         UsageError: it is none of them.
     """
-    try:
+    if word.replace(".", "", 1).isdecimal():
         return float(word)
-    except ValueError:
-        pass
     try:
-        return present - span(word)
+        return present - seconds(word)
     except errors.UsageError:
-        return timestamp(word)
+        return moment(word)
 
 
-def span(word: str) -> float:
-    """Seconds of Go's durations: `1h30m`, `10s`, `1.5h`.
+def seconds(word: str) -> float:
+    """The length of a Go duration such as `1h30m`, `500ms`.
 
     Raises:
         UsageError: it is none.
     """
-    total, rest = 0.0, word
+    total, rest = 0.0, word.removeprefix("-")
     while rest:
-        number = ""
-        while rest and (rest[0].isdigit() or rest[0] == "."):
-            number, rest = number + rest[0], rest[1:]
-        unit = next((one for one in ("ms", "ns", "us", "µs", "h", "m", "s")
-                     if rest.startswith(one)), "")  # fmt: skip
-        if not unit or not number or number.count(".") > 1 or number == ".":
-            raise errors.UsageError(f"invalid duration {word!r}")
-        total, rest = total + float(number) * _UNITS[unit], rest[len(unit) :]
-    if not word:
-        raise errors.UsageError("invalid duration ''")
-    return total
+        number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
+        rest = rest[len(number) :]
+        unit = rest[: len(rest) - len(rest.lstrip("abcdefghijklmnopqrstuvwxyzµ"))]
+        rest = rest[len(unit) :]
+        try:
+            total += float(number) * UNITS[unit]
+        except (ValueError, KeyError):
+            raise errors.UsageError(f"{word!r} is no duration, such as 1h30m or 10s") from None
+    return -total if word.startswith("-") else total
 
 
-def timestamp(text: str) -> float:
-    """Seconds since 1970 of an RFC 3339 time, or of a date or local time as Docker takes them.
+def moment(word: str) -> float:
+    """The Unix time of an RFC 3339 date; one without a zone is local, as Docker has it.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is no date.
     """
-    head, dot, rest = text.partition(".")
-    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))] if dot else ""
-    zone = rest[len(digits) :] if dot else ""
+    from datetime import datetime
+
+    text = word.strip()
+    head, dot, fraction = text.partition(".")
+    digits = fraction[: len(fraction) - len(fraction.lstrip("0123456789"))]
+    zone = fraction[len(digits) :]
     try:
-        moment = datetime.datetime.fromisoformat(head + zone)
+        found = datetime.fromisoformat((head + zone) if dot else text)
     except ValueError:
-        raise errors.UsageError(f"{text!r} is no time") from None
-    if moment.tzinfo is None:
-        moment = moment.astimezone()
-    return moment.timestamp() + (float(f"0.{digits}") if digits else 0.0)
+        raise errors.UsageError(f"{word!r} is no time, such as 2026-01-02T13:00:00Z") from None
+    return found.timestamp() + (float(f"0.{digits}") if digits else 0)
+
+
+def ago(then: float, now: float | None = None) -> str:
+    """How long ago, in Docker's words: `5 minutes`, `About an hour`, `3 days`."""
+    return span(max(0.0, (time.time() if now is None else now) - then))
+
+
+def span(length: float) -> str:
+    """A length of time in Docker's words (docker/go-units, HumanDuration)."""
+    whole = int(length)
+    minutes, hours = int(length / 60), int(length / 3600 + 0.5)
+    if whole < 1:
+        return "Less than a second"
+    if whole == 1:
+        return "1 second"
+    if whole < 60:
+        return f"{whole} seconds"
+    if minutes == 1:
+        return "About a minute"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    if hours == 1:
+        return "About an hour"
+    for most, unit, each in ((48, 1, "hours"), (24 * 14, 24, "days"), (24 * 60, 168, "weeks"),
+                             (24 * 365 * 2, 720, "months")):  # fmt: skip
+        if hours < most:
+            return f"{hours // unit} {each}"
+    return f"{int(length / 3600 / 24 / 365)} years"

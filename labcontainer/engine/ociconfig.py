@@ -47,6 +47,8 @@ class Place(Record):
     console_size: tuple[int, int] | None = None
     profile: dict[str, Any] | None = None  # the seccomp profile
     fresh: tuple[tuple[str, str], ...] = ()  # (directory, target) of volumes without a source
+    joined: tuple[tuple[str, str], ...] = ()  # (namespace, its file) of others' that it shares
+    shm: str = ""  # another container's /dev/shm
 
 
 def config(asked: request.Request, place: Place) -> dict[str, Any]:
@@ -62,6 +64,8 @@ def config(asked: request.Request, place: Place) -> dict[str, Any]:
         document["hostname"] = place.hostname
         if asked.domainname:
             document["domainname"] = asked.domainname
+    if asked.annotations:
+        document["annotations"] = dict(asked.annotations)
     return document
 
 
@@ -169,6 +173,8 @@ def _system_mounts(asked: request.Request, place: Place) -> list[dict[str, Any]]
         mounts = [one for one in mounts if os.path.exists(one["source"]) or one["type"] != "bind"]
     if asked.ipc == "none":
         mounts.pop()
+    if place.shm:
+        mounts[-1] = _bind(place.shm, "/dev/shm")
     return mounts
 
 
@@ -185,11 +191,13 @@ def _volume(volume: request.Volume, place: Place) -> dict[str, Any]:
 
 def _linux(asked: request.Request, place: Place) -> dict[str, Any]:
     hidden = not (asked.privileged or asked.unmasked)
+    masked = rootfs.MASKED_PATHS if asked.masked_paths is None else asked.masked_paths
+    readonly = rootfs.READONLY_PATHS if asked.readonly_paths is None else asked.readonly_paths
     linux: dict[str, Any] = {
-        "namespaces": [{"type": name} for name in _namespaces(asked, place)],
+        "namespaces": _namespaces(asked, place),
         "resources": resources(asked, device_rules=not place.rootless),
-        "maskedPaths": list(rootfs.MASKED_PATHS) if hidden else [],
-        "readonlyPaths": list(rootfs.READONLY_PATHS) if hidden else [],
+        "maskedPaths": list(masked) if hidden else [],
+        "readonlyPaths": list(readonly) if hidden else [],
         "sysctl": _sysctls(asked, place),
         "devices": devices(asked, place.rootless),
     }
@@ -209,7 +217,8 @@ def _id_map(one: IdMap) -> dict[str, int]:
     return {"containerID": one.container_id, "hostID": one.host_id, "size": one.size}
 
 
-def _namespaces(asked: request.Request, place: Place) -> list[str]:
+def _namespaces(asked: request.Request, place: Place) -> list[dict[str, str]]:
+    """Its own namespaces, and those that it joins by their files."""
     shared = {
         "network": place.network == "host",
         "pid": asked.pid == "host",
@@ -219,7 +228,9 @@ def _namespaces(asked: request.Request, place: Place) -> list[str]:
         "user": not place.maps[0],
     }
     kinds = ("user", "mount", "network", "pid", "ipc", "uts", "cgroup")
-    return [kind for kind in kinds if not shared.get(kind)]
+    joined = dict(place.joined)
+    own = [{"type": kind} for kind in kinds if not (shared.get(kind) or kind in joined)]
+    return own + [{"type": kind, "path": path} for kind, path in place.joined]
 
 
 def _sysctls(asked: request.Request, place: Place) -> dict[str, str]:
@@ -252,8 +263,11 @@ def resources(asked: request.Request, *, device_rules: bool) -> dict[str, Any]:
     groups: dict[str, dict[str, Any]] = {"memory": memory, "cpu": cpu, "pids": pids}
     for name, values in groups.items():
         given = {key: value for key, value in values.items() if value is not None}
+        given |= asked.limits.get(name, {})
         if given:
             found[name] = given
+    if "blockIO" in asked.limits:
+        found["blockIO"] = asked.limits["blockIO"]
     if device_rules:
         found["devices"] = _device_rules(asked)
     return found
@@ -271,7 +285,25 @@ def _device_rules(asked: request.Request) -> list[dict[str, Any]]:
         node = _node(one.source, one.target)
         keys = ("type", "major", "minor")
         rules.append({"allow": True, "access": one.access, **{key: node[key] for key in keys}})
-    return rules
+    return rules + [_rule(word) for word in asked.device_rules]
+
+
+def _rule(word: str) -> dict[str, Any]:
+    """`c 1:3 rwm`, with `*` for any number; `a` is every device.
+
+    Raises:
+        UsageError: it is no rule.
+    """
+    kind, _, rest = word.partition(" ")
+    numbers, _, access = rest.partition(" ")
+    major, _, minor = numbers.partition(":")
+    right = set(access) <= set("rwm") and access and kind in ("a", "b", "c")
+    if not right or not all(one == "*" or one.isdecimal() for one in (major, minor)):
+        raise errors.UsageError(f"invalid device cgroup rule format: '{word}'")
+    found: dict[str, Any] = {"allow": True, "type": kind, "access": access}
+    found |= {name: int(number) for name, number in (("major", major), ("minor", minor))
+              if number != "*"}  # fmt: skip
+    return found
 
 
 def devices(asked: request.Request, rootless: bool) -> list[dict[str, Any]]:

@@ -6,6 +6,9 @@ from labcontainer.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from labcontainer.ports import Port
 
 
@@ -88,3 +91,8 @@ class Request(Record):
     cgroupns: str = ""
     using: str = ""
     pull: str = "missing"
+    masked_paths: tuple[str, ...] | None = None  # None: Docker's
+    readonly_paths: tuple[str, ...] | None = None
+    device_rules: tuple[str, ...] = ()  # `c 1:3 rwm`, as --device-cgroup-rule has them
+    annotations: tuple[tuple[str, str], ...] = ()
+    limits: Mapping[str, Any] = {}  # more of linux.resources, by its own words

@@ -275,3 +275,11 @@ class PERSONALITY(Flags):
 
     LINUX = 0
     LINUX32 = 8
+
+
+class IN(Flags):
+    """inotify(7)."""
+
+    MODIFY = 0x2
+    MOVED_TO = 0x80
+    CREATE = 0x100

@@ -69,6 +69,10 @@ _LIBC: dict[str, tuple[Any, ...]] = {
     "madvise": (c_void_p, c_ulong, c_int, _Families(_2=MADV)),
     # int personality(unsigned long persona);
     "personality": (c_ulong,),
+    # int inotify_init1(int flags);
+    "inotify_init1": (c_int,),
+    # int inotify_add_watch(int fd, const char *pathname, uint32_t mask);
+    "inotify_add_watch": (c_int, c_char_p, c_uint),
 }
 
 # A call that goes through syscall(2): its number on x86_64 and on aarch64, and its prototype.
@@ -205,6 +209,16 @@ def unshare(flags: int) -> None:
 def setns(fd: int, nstype: int = 0) -> None:
     """Join the namespace behind `fd`, or with a pidfd all kinds in `nstype` of that process."""
     _call("setns", fd, nstype)
+
+
+def inotify_init1(flags: int = 0) -> int:
+    """A descriptor that is readable when something happens to what it watches (inotify(7))."""
+    return _call("inotify_init1", flags)
+
+
+def inotify_add_watch(fd: int, path: str, mask: int) -> int:
+    """Watch a file, or what is in a directory, for the events of `mask`."""
+    return _call("inotify_add_watch", fd, path, mask)
 
 
 def clone3(

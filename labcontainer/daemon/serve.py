@@ -1,0 +1,181 @@
+"""The daemon's own process: what it starts, in which order, and how it ends.
+
+user namespace (an ordinary user) ── zygote ── engine, recover ── sockets ── threads
+                                                                     │
+SIGTERM, SIGINT, long idleness ── sockets closed ── containers stopped, unless they are to
+                                                    outlive it ── engine closed
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import threading
+import time
+
+from labcontainer import errors, users
+from labcontainer.daemon import server
+from labcontainer.image import inside
+from labcontainer.kernel import syscalls
+from labcontainer.kernel.flags import CLONE, MS
+from labcontainer.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from labcontainer.engine.engine import Engine
+
+
+class Place(Record):
+    """Where to listen: a Unix socket's `path`, or a `host` and `port`."""
+
+    path: str = ""
+    host: str = ""
+    port: int = 0
+
+    def __str__(self) -> str:
+        return f"unix://{self.path}" if self.path else f"tcp://{self.host}:{self.port}"
+
+
+class Options(Record):
+    """What the daemon was asked to be. `certificates` are (authority, certificate, key) files.
+
+    `idle`: seconds without a running container and without a client after which it ends; 0: never.
+    `ready`: a descriptor that is told, by one byte, when it listens; -1: nobody waits for that.
+    """
+
+    home: str
+    places: tuple[Place, ...]
+    group: str = ""
+    certificates: tuple[str, str, str] | None = None
+    live_restore: bool = False
+    idle: int = 0
+    ready: int = -1
+    debug: bool = False
+
+
+def serve(options: Options) -> int:
+    """Be the daemon until a signal, or idleness, ends it.
+
+    Raises:
+        LabError, OSError: it could not begin; nothing is left.
+    """
+    os.umask(0o022)
+    os.makedirs(options.home, mode=0o711, exist_ok=True)
+    listeners = [_listen(place, options) for place in options.places]
+    try:
+        _enter()
+        return _serve(options, listeners)
+    finally:
+        for listener, place in zip(listeners, options.places, strict=True):
+            listener.close()
+            if place.path:
+                _unlink(place.path)
+
+
+def _listen(place: Place, options: Options) -> socket.socket:
+    if place.path:
+        os.makedirs(os.path.dirname(place.path), exist_ok=True)
+        return server.listen_unix(place.path, options.group)
+    context = server.tls(*options.certificates) if options.certificates else None
+    return server.listen_tcp(place.host, place.port, context)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # somebody else has taken it away, or it can't be reached from in here
+
+
+def _enter() -> None:
+    """An ordinary user becomes root of a namespace, in which he may mount."""
+    if os.geteuid() != 0:
+        maps = users.rootless_maps(os.geteuid(), os.getegid())
+        inside.enter_user_namespace(maps, CLONE.NEWNS)
+        syscalls.mount(None, "/", None, MS.SLAVE | MS.REC)
+
+
+def _serve(options: Options, listeners: list[socket.socket]) -> int:
+    from labcontainer.engine.engine import Engine
+    from labcontainer.runtime.zygote import Zygote
+
+    zygote = Zygote.start()
+    try:
+        engine = Engine(options.home, zygote)
+    except BaseException:
+        zygote.close()
+        raise
+    engine.recover()
+    servers = [server.Server(one, engine, debug=options.debug) for one in listeners]
+    with _Ends() as ends:
+        for one in servers:
+            threading.Thread(target=one.serve_forever, args=(3600,), daemon=True).start()
+        for place in options.places:
+            print(f"labcontainer daemon: listening on {place}", file=sys.stderr, flush=True)
+        if options.ready >= 0:
+            os.write(options.ready, b"x")
+            os.close(options.ready)
+        ends.wait(options.idle, lambda: _is_idle(engine, servers))
+        for one in servers:
+            one.ending = True
+    engine.close(stop=not options.live_restore)
+    return 0
+
+
+def _is_idle(engine: Engine, servers: list[server.Server]) -> float:
+    """Since when nothing runs and nobody asks (monotonic); 0 where that is not so."""
+    busy = any(one.connections for one in servers)
+    if busy or any(one.state.running for one in engine.containers.all()):
+        return 0
+    return max(one.last_seen for one in servers)
+
+
+class _Ends:
+    """The signals that end the daemon, as bytes of a pipe."""
+
+    NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def __enter__(self) -> _Ends:
+        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        for number in self.NUMBERS:
+            signal.signal(number, lambda *_: None)
+        self._before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        return self
+
+    def wait(self, idle: int, idle_since: Callable[[], float]) -> None:
+        """Return when a signal has come, or after so many idle seconds."""
+        while True:
+            since = idle_since() if idle else 0
+            left = since + idle - time.monotonic() if since else float(idle)
+            if idle and since and left <= 0:
+                return
+            if select.select([self._read], [], [], max(left, 0.01) if idle else None)[0]:
+                return
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._before)
+        os.close(self._read)
+        os.close(self._write)
+
+
+def place_of(word: str) -> Place:
+    """The place that a `-H` names: unix:///PATH or tcp://HOST:PORT.
+
+    Raises:
+        UsageError: it names none.
+    """
+    kind, mark, rest = word.partition("://")
+    if not mark:
+        kind, rest = ("unix", word) if word.startswith("/") else ("tcp", word)
+    if kind == "unix" and rest.startswith("/"):
+        return Place(path=rest)
+    host, colon, port = rest.rstrip("/").rpartition(":")
+    if kind != "tcp" or not colon or not port.isdecimal() or int(port) > 65535:
+        why = "it is unix:///PATH or tcp://HOST:PORT"
+        raise errors.UsageError(f"invalid value {word!r} for --host: {why}")
+    return Place(host=host.strip("[]") or "127.0.0.1", port=int(port))

@@ -1,0 +1,403 @@
+"""Docker's Config and HostConfig as a Request, each value looked at: what `create` refuses.
+
+The words of an error are Docker's: its clients show them, and some look for them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from labcontainer import capabilities, errors
+from labcontainer.engine import request, words
+from labcontainer.engine.container import Container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Document = dict[str, Any]
+
+LEAST_MEMORY = 6 << 20  # bytes; less does not hold what runs before the program (Docker's number)
+PERIOD = 100_000  # microseconds
+UNLIMITED_MEMORY = (0, -1)
+LOG_DRIVERS = ("", "json-file", "local", "none")
+POLICIES = ("", "no", "always", "unless-stopped", "on-failure")
+LOG_OPTIONS = ("max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex",
+               "tag", "mode", "max-buffer-size")  # fmt: skip
+
+
+def request_of(container: Container) -> request.Request:
+    """All that one container is asked to be, but its volumes and its network.
+
+    Raises:
+        UsageError, UnsupportedError: a value is off, or asks for what this engine can't do.
+    """
+    config, host = container.config, container.host
+    privileged = bool(host["Privileged"])
+    asked = request.Request(
+        image=container.image,
+        entrypoint=container.program,
+        command=tuple(container.args),
+        name=container.name,
+        hostname=config["Hostname"],
+        domainname=config["Domainname"],
+        env=tuple(config["Env"]),
+        workdir=config["WorkingDir"],
+        user=config["User"],
+        group_add=tuple(str(group) for group in host["GroupAdd"] or ()),
+        interactive=config["OpenStdin"],
+        tty=config["Tty"],
+        init=bool(host["Init"]),
+        stop_signal=words.stop_signal(config["StopSignal"]),
+        read_only=host["ReadonlyRootfs"],
+        shm_size=host["ShmSize"] or request.Request.shm_size,
+        cap_add=_capabilities("CapAdd", host["CapAdd"]),
+        cap_drop=_capabilities("CapDrop", host["CapDrop"]),
+        privileged=privileged,
+        ulimits=tuple(_ulimit(one) for one in host["Ulimits"]),
+        sysctls=tuple(_sysctls(host)),
+        devices=tuple(_device(one) for one in host["Devices"]),
+        device_rules=tuple(host["DeviceCgroupRules"] or ()),
+        oom_score_adj=host["OomScoreAdj"] or None,
+        pid=_shared(host["PidMode"]),
+        ipc=_shared(host["IpcMode"]),
+        uts=_shared(host["UTSMode"]),
+        cgroupns=_shared(host["CgroupnsMode"]) or ("host" if privileged else ""),
+        annotations=tuple(host["Annotations"].items()),
+        masked_paths=_paths(host["MaskedPaths"]),
+        readonly_paths=_paths(host["ReadonlyPaths"]),
+        **limits(host),
+        **_security(host),
+    )
+    if asked.workdir and not asked.workdir.startswith("/"):
+        raise errors.UsageError(
+            f"the working directory '{asked.workdir}' is invalid, it needs to be an absolute path"
+        )
+    return asked
+
+
+def check(config: Document, host: Document) -> None:
+    """What is off in the words that no Request has.
+
+    Raises:
+        UsageError, UnsupportedError: a value is off.
+    """
+    words.hostname(config["Hostname"])
+    policy = host["RestartPolicy"]
+    if policy["Name"] not in POLICIES:
+        raise errors.UsageError(
+            f"invalid restart policy: unknown policy '{policy['Name']}'; use one of 'no', "
+            "'always', 'on-failure', or 'unless-stopped'"
+        )
+    if policy["MaximumRetryCount"] and policy["Name"] != "on-failure":
+        raise errors.UsageError(
+            "invalid restart policy: maximum retry count can only be used with 'on-failure'"
+        )
+    if policy["MaximumRetryCount"] < 0:
+        raise errors.UsageError("invalid restart policy: maximum retry count cannot be negative")
+    if host["AutoRemove"] and policy["Name"] not in ("", "no"):
+        raise errors.UsageError("can't create 'AutoRemove' container with restart policy")
+    for word in host["ExtraHosts"] or ():
+        if ":" not in word.replace("=", ":", 1):
+            raise errors.UsageError(f'bad format for add-host: "{word}"')
+    check_log(host["LogConfig"])
+    _check_health(config["Healthcheck"])
+    if host["UsernsMode"] not in ("", "host"):
+        raise errors.UsageError(f"invalid user namespace mode: {host['UsernsMode']}")
+    if host["Runtime"] not in ("", "labcontainer", "runc"):
+        raise errors.UsageError(f"unknown or invalid runtime name: {host['Runtime']}")
+    if host["DeviceRequests"]:
+        raise errors.UsageError(
+            'could not select device driver "" with capabilities: [[gpu]]: this engine has none'
+        )
+    for name in ("PidMode", "IpcMode", "UTSMode", "CgroupnsMode"):
+        _check_mode(name, host[name])
+
+
+_MODES = {
+    "PidMode": ("", "host", "container:"),
+    "IpcMode": ("", "host", "none", "private", "shareable", "container:"),
+    "UTSMode": ("", "host"),
+    "CgroupnsMode": ("", "host", "private"),
+}
+_MODE_WORDS = {
+    "PidMode": "PID",
+    "IpcMode": "IPC",
+    "UTSMode": "UTS",
+    "CgroupnsMode": "cgroup namespace",
+}
+
+
+def _check_mode(name: str, mode: str) -> None:
+    kind, colon, other = mode.partition(":")
+    if kind + colon not in _MODES[name] or (colon and not other):
+        raise errors.UsageError(f"invalid {_MODE_WORDS[name]} mode: {mode}")
+
+
+def check_log(log: Document) -> None:
+    """The log driver and its options.
+
+    Raises:
+        UsageError: it is not here, or does not know an option.
+    """
+    if log["Type"] not in LOG_DRIVERS:
+        raise errors.UsageError(
+            f"logger: no log driver named '{log['Type']}' is registered; use json-file or none"
+        )
+    for name in log["Config"]:
+        if name not in LOG_OPTIONS:
+            raise errors.UsageError(
+                f"unknown log opt '{name}' for {log['Type'] or 'json-file'} log driver"
+            )
+    log_bounds(log)
+
+
+def log_bounds(log: Document) -> tuple[int, int]:
+    """(bytes of a log file, how many); 0 bytes is without a bound, -1 no log.
+
+    Raises:
+        UsageError: a bound is off.
+    """
+    if log["Type"] == "none":
+        return -1, 1
+    options = log["Config"]
+    size = options.get("max-size", "")
+    most = words.size("max-size", size) if size not in ("", "-1") else 0
+    if log["Type"] == "local" and not most:
+        most = 20 << 20
+    count = words.whole("max-file", options.get("max-file") or "1", 1)
+    if count > 1 and not most:
+        raise errors.UsageError("max-file cannot be greater than 1 when max-size is not set")
+    return most, count
+
+
+def _check_health(check: Document | None) -> None:
+    """The numbers of a health check: Docker's bounds, in nanoseconds."""
+    for name in ("Interval", "Timeout", "StartPeriod", "StartInterval"):
+        value = (check or {}).get(name, 0)
+        if not isinstance(value, int) or 0 < value < 10**6 or value < 0:
+            raise errors.UsageError(f"{name} in Healthcheck cannot be less than 1ms")
+    if (check or {}).get("Retries", 0) < 0:
+        raise errors.UsageError("Retries in Healthcheck cannot be negative")
+
+
+def _paths(found: list[str] | None) -> tuple[str, ...] | None:
+    return None if found is None else tuple(found)
+
+
+def _shared(mode: str) -> str:
+    """`host` and `none` are the configuration's words; another container is the engine's."""
+    return mode if mode in ("host", "none") else ""
+
+
+def _capabilities(field: str, found: list[str] | str | None) -> tuple[str, ...]:
+    names = (found,) if isinstance(found, str) else tuple(found or ())
+    try:
+        capabilities.choose(names, (), privileged=False)
+    except errors.LabError as error:
+        raise errors.UsageError(f"invalid {field}: {error}") from None
+    return names
+
+
+def _ulimit(one: Document) -> tuple[str, int, int]:
+    try:
+        soft = int(one["Soft"])
+        hard = int(one["Hard"]) if "Hard" in one else soft
+        return words.ulimit(f"{one['Name']}={soft}:{hard}")
+    except (KeyError, TypeError, ValueError):
+        raise errors.UsageError(f"invalid ulimit: {one}") from None
+
+
+def _device(one: Document) -> request.HostDevice:
+    source = str(one.get("PathOnHost", ""))
+    if not os.path.exists(source):
+        raise errors.UsageError(
+            f'error gathering device information while adding custom device "{source}": '
+            "no such file or directory"
+        )
+    target, access = one.get("PathInContainer") or source, one.get("CgroupPermissions") or "rwm"
+    return request.HostDevice(source, target, access)
+
+
+def _sysctls(host: Document) -> list[tuple[str, str]]:
+    own = {"net": host["NetworkMode"] != "host", "kernel": host["IpcMode"] != "host",
+           "fs": host["IpcMode"] != "host"}  # fmt: skip
+    for name in host["Sysctls"]:
+        if not own.get(name.partition(".")[0], True):
+            raise errors.UsageError(
+                f"sysctl '{name}' is not allowed as it is the host's: its namespace is shared"
+            )
+    return list(host["Sysctls"].items())
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def limits(host: Document) -> dict[str, Any]:
+    """The fields of a Request that are limits.
+
+    Raises:
+        UsageError: Docker's checks of them.
+    """
+    memory, swap, reservation = host["Memory"], host["MemorySwap"], host["MemoryReservation"]
+    if memory and memory < LEAST_MEMORY:
+        raise errors.UsageError("Minimum memory limit allowed is 6MB")
+    if swap > 0 and not memory:
+        raise errors.UsageError(
+            "You should always set the Memory limit when using Memoryswap limit, see usage"
+        )
+    if 0 < swap < memory:
+        raise errors.UsageError(
+            "Minimum memoryswap limit should be larger than memory limit, see usage"
+        )
+    if memory and reservation > memory:
+        raise errors.UsageError(
+            "Minimum memory limit can not be less than memory reservation limit, see usage"
+        )
+    found: dict[str, Any] = {
+        "memory": memory or None,
+        "memory_swap": swap or (2 * memory if memory else None),
+        "memory_reservation": reservation or None,
+        "cpu_shares": host["CpuShares"] or None,
+        "cpuset_cpus": host["CpusetCpus"],
+        "cpuset_mems": host["CpusetMems"],
+        "pids": host["PidsLimit"] or None,
+        "limits": _more_limits(host),
+    }
+    return found | _processor(host)
+
+
+def _processor(host: Document) -> dict[str, int | None]:
+    nano, quota, period = host["NanoCpus"], host["CpuQuota"], host["CpuPeriod"]
+    if nano and (quota or period):
+        name = "CPU Quota" if quota else "CPU Period"
+        raise errors.UsageError(f"Conflicting options: Nano CPUs and {name} cannot both be set.")
+    if nano:
+        have = os.cpu_count() or 1
+        if not 10**7 <= nano <= have * 10**9:
+            raise errors.UsageError(
+                f"Range of CPUs is from 0.01 to {have}.00, as there are only {have} CPUs available"
+            )
+        return {"cpu_quota": nano * PERIOD // 10**9, "cpu_period": PERIOD}
+    if period and not 1000 <= period <= 1_000_000:
+        raise errors.UsageError(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"
+        )
+    if 0 < quota < 1000:
+        raise errors.UsageError("CPU cfs quota can not be less than 1ms (i.e. 1000)")
+    return {"cpu_quota": quota or None, "cpu_period": period or (PERIOD if quota > 0 else None)}
+
+
+def _more_limits(host: Document) -> Document:
+    """What the OCI configuration has words for, and a Request has none."""
+    found: Document = {}
+    if host["MemorySwappiness"] is not None and host["MemorySwappiness"] != -1:
+        if not 0 <= host["MemorySwappiness"] <= 100:
+            raise errors.UsageError(
+                f"invalid value: {host['MemorySwappiness']}, valid memory swappiness range is 0-100"
+            )
+        found.setdefault("memory", {})["swappiness"] = host["MemorySwappiness"]
+    if host["OomKillDisable"]:
+        found.setdefault("memory", {})["disableOOMKiller"] = True
+    for field, name in (("CpuRealtimePeriod", "realtimePeriod"),
+                        ("CpuRealtimeRuntime", "realtimeRuntime")):  # fmt: skip
+        if host[field]:
+            found.setdefault("cpu", {})[name] = host[field]
+    block = _block_io(host)
+    return {**found, "blockIO": block} if block else found
+
+
+_THROTTLES = {
+    "BlkioDeviceReadBps": "throttleReadBpsDevice",
+    "BlkioDeviceWriteBps": "throttleWriteBpsDevice",
+    "BlkioDeviceReadIOps": "throttleReadIOPSDevice",
+    "BlkioDeviceWriteIOps": "throttleWriteIOPSDevice",
+}
+
+
+def _block_io(host: Document) -> Document:
+    found: Document = {}
+    if host["BlkioWeight"]:
+        if not 10 <= host["BlkioWeight"] <= 1000:
+            raise errors.UsageError("Range of blkio weight is from 10 to 1000")
+        found["weight"] = host["BlkioWeight"]
+    for field, name in _THROTTLES.items():
+        if host[field]:
+            found[name] = [{**_numbers(one), "rate": int(one["Rate"])} for one in host[field]]
+    if host["BlkioWeightDevice"]:
+        found["weightDevice"] = [
+            {**_numbers(one), "weight": int(one["Weight"])} for one in host["BlkioWeightDevice"]
+        ]
+    return found
+
+
+def _numbers(one: Document) -> dict[str, int]:
+    try:
+        device = os.stat(one["Path"]).st_rdev
+    except (KeyError, OSError):
+        raise errors.UsageError(f"no such device: {one.get('Path', '')}") from None
+    return {"major": os.major(device), "minor": os.minor(device)}
+
+
+# --- security -------------------------------------------------------------------------------------
+
+
+def _security(host: Document) -> dict[str, Any]:
+    """no-new-privileges and what is hidden; the seccomp profile is `profile`'s."""
+    found: dict[str, Any] = {}
+    for word in host["SecurityOpt"] or ():
+        key, equals, value = word.partition("=")
+        if not equals:
+            key, _, value = word.partition(":")
+        if key == "no-new-privileges" and value in ("", "true", "false"):
+            found["no_new_privileges"] = value != "false"
+        elif key == "systempaths" and value == "unconfined":
+            found["unmasked"] = True
+        elif key == "seccomp":
+            found["seccomp"] = value
+        elif (key, value) not in (("apparmor", "unconfined"), ("label", "disable")):
+            raise errors.UsageError(f'invalid --security-opt 2: "{word}"')
+    return found
+
+
+def profile(asked: request.Request) -> Document | None:
+    """The seccomp profile: the one that was sent, none, or Docker's default.
+
+    Raises:
+        UsageError: what was sent is no profile.
+    """
+    from labcontainer import seccomp_default
+    from labcontainer.engine import ociconfig
+
+    if asked.seccomp == "unconfined" or (asked.privileged and not asked.seccomp):
+        return None
+    if not asked.seccomp or asked.seccomp == "builtin":
+        return seccomp_default.default_profile(ociconfig.granted(asked))
+    import json
+
+    try:
+        found = json.loads(asked.seccomp)
+    except ValueError as error:
+        raise errors.UsageError(f"Decoding seccomp profile failed: {error}") from None
+    if not isinstance(found, dict):
+        raise errors.UsageError("Decoding seccomp profile failed: it is no JSON object")
+    return found
+
+
+def signal_number(word: str, default: int = signal.SIGTERM) -> int:
+    """The number of `KILL`, `SIGKILL` or `9`.
+
+    Raises:
+        UsageError: there is no such signal.
+    """
+    if not word:
+        return default
+    try:
+        return words.stop_signal(word)
+    except errors.UsageError:
+        if word.upper().removeprefix("SIG").startswith("RTMIN+"):
+            number = word.partition("+")[2]
+            if number.isdecimal() and int(number) <= signal.SIGRTMAX - signal.SIGRTMIN:
+                return signal.SIGRTMIN + int(number)
+        raise errors.UsageError(f"invalid signal: {word}") from None

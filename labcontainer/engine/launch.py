@@ -1,0 +1,177 @@
+"""From what is remembered of a container to a first process that waits for its start.
+
+Container ──> Request, Place ──> config.json ──> zygote ──> monitor, first process
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from labcontainer import errors, users
+from labcontainer.build.tree import Tree
+from labcontainer.engine import hostconfig, initlayer, ociconfig, request, view
+from labcontainer.engine.container import Container
+from labcontainer.image import inside
+from labcontainer.runtime.maker import Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from labcontainer.engine.engine import Engine
+    from labcontainer.runtime.zygote import Handle
+
+FILES = ("hostname", "hosts", "resolv.conf")
+SHARED = {"PidMode": "pid", "IpcMode": "ipc"}
+
+
+def launch(engine: Engine, container: Container) -> Handle:
+    """Create the container's first process; it waits for `start`.
+
+    Raises:
+        LabError, OSError: a value is off, or a step failed; nothing is left.
+    """
+    asked = hostconfig.request_of(container)
+    volumes, memories = engine.volumes.requests(container)
+    asked = asked.replace(volumes=volumes, tmpfs=memories)
+    engine.networks.files(container)
+    config = ociconfig.config(asked, _place(engine, container, asked))
+    _write(f"{container.home}/config.json", config)
+    try:
+        os.unlink(f"{container.home}/exit.json")
+    except FileNotFoundError:
+        pass
+    return engine.zygotes.run(_request(engine, container))
+
+
+def _request(engine: Engine, container: Container) -> Request:
+    size, count = hostconfig.log_bounds(container.host["LogConfig"])
+    mounted: dict[str, Any] = {}
+    if not view.is_copied(container):
+        mounted = {**view.fields(container), "target": f"{container.home}/root"}
+    return Request(
+        id=container.id,
+        bundle=container.home,
+        root=engine.runtime_root,
+        home=container.home,
+        terminal=container.tty,
+        stdin=container.config["OpenStdin"],
+        once=container.config["StdinOnce"],
+        remove=True,
+        overlay=mounted,
+        log_size=size,
+        log_files=count,
+    )
+
+
+def _write(path: str, document: dict[str, Any]) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(fd, "w") as file:
+        json.dump(document, file)
+
+
+def _place(engine: Engine, container: Container, asked: request.Request) -> ociconfig.Place:
+    """Where it runs; its volumes are filled while the root is looked into."""
+    with view.View(container) as root:
+        user = users.lookup_user(asked.user, root.fd)
+        extra = users.lookup_groups(asked.group_add, root.fd)
+        for mount in engine.volumes.needs_copy(container):
+            engine.volumes.fill(mount, root.path)
+    rootless = inside.in_user_namespace()
+    mode = engine.networks.mode(container)
+    joined, shm = _joined(engine, container, mode)
+    host = container.host
+    size = host["ConsoleSize"]
+    return ociconfig.Place(
+        root=f"{container.home}/root",
+        user=user.replace(gids=(*user.gids, *extra)),
+        args=(container.program, *container.args),
+        hostname=hostname(container),
+        cgroups_path="" if rootless else _cgroup(container),
+        rootless=rootless,
+        all_ids=not rootless or inside.has_all_ids(),
+        network="host" if mode == "host" else "own",
+        files=tuple((f"{container.home}/{name}", f"/etc/{name}") for name in FILES),
+        init=_init() if asked.init else "",
+        console_size=(size[0], size[1]) if len(size) == 2 and all(size) else None,
+        profile=hostconfig.profile(asked),
+        joined=joined,
+        shm=shm,
+    )
+
+
+def _init() -> str:
+    from labcontainer.engine import single
+
+    return single.find_init()
+
+
+def _cgroup(container: Container) -> str:
+    parent = container.host["CgroupParent"].strip("/")
+    return f"/{parent or 'labcontainer'}/{container.id}"
+
+
+def hostname(container: Container) -> str:
+    """Its own name for itself."""
+    if container.host["UTSMode"] == "host" or container.host["NetworkMode"] == "host":
+        return container.config["Hostname"] or os.uname().nodename
+    return container.config["Hostname"] or container.id[:12]
+
+
+def _joined(
+    engine: Engine, container: Container, mode: str
+) -> tuple[tuple[tuple[str, str], ...], str]:
+    """The namespaces of other containers that it shares, and another's /dev/shm.
+
+    Raises:
+        StateError: the other one is not running.
+    """
+    found: list[tuple[str, str]] = []
+    shm = ""
+    for field, kind in SHARED.items():
+        if container.host[field].startswith("container:"):
+            pid = _running(engine, container.host[field])
+            found.append((kind, f"/proc/{pid}/ns/{kind}"))
+            if kind == "ipc":
+                shm = f"/proc/{pid}/root/dev/shm"
+    if mode.startswith("container:"):
+        found.append(("network", f"/proc/{_running(engine, mode)}/ns/net"))
+    return tuple(found), shm
+
+
+def _running(engine: Engine, mode: str) -> int:
+    other = engine.containers.find(mode.partition(":")[2])
+    if not other.state.running:
+        raise errors.StateError(f"cannot join a non running container: {other.id}")
+    return other.state.pid
+
+
+def make_root(engine: Engine, container: Container) -> None:
+    """The directories of a new container, with the places for what is mounted in it."""
+    home = container.home
+    for name in ("init", "upper", "work", "root"):
+        os.makedirs(f"{home}/{name}", mode=0o755)
+    tree = Tree(tuple(container.lowers))
+    initlayer.copy_mode(tree, f"{home}/init", f"{home}/upper")
+    for name in (*initlayer.DIRECTORIES, "etc"):
+        initlayer.place(tree, f"{home}/init", name, True)
+    for name in FILES:
+        initlayer.place(tree, f"{home}/init", f"etc/{name}", False)
+    initlayer.place(tree, f"{home}/init", ".dockerenv", False)
+    for mount in container.mounts:
+        source = str(mount.get("Source") or "")
+        is_file = mount["Type"] == "bind" and os.path.isfile(source)
+        initlayer.place(tree, f"{home}/init", mount["Destination"].strip("/"), not is_file)
+    if not view.probe(container):
+        _copy_image(engine, container)
+
+
+def _copy_image(engine: Engine, container: Container) -> None:
+    """No overlay here: the image's files, once to be changed and once to compare with."""
+    from labcontainer.image.snapshots import Snapshots
+
+    image = engine.store.image(container.image_id)
+    for name in ("root", "before"):
+        os.makedirs(f"{container.home}/{name}", exist_ok=True)
+        Snapshots(engine.store).flatten(image, f"{container.home}/{name}")

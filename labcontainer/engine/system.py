@@ -1,0 +1,181 @@
+"""The engine as a whole, in the shapes of the API: version, info, room on disk."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+
+from labcontainer import errors
+from labcontainer.engine import ancestry, filters, moments, showing, stats
+from labcontainer.engine import container as states
+from labcontainer.image import documents, inside
+from labcontainer.kernel import files
+from labcontainer.runtime.version import VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from labcontainer.engine.engine import Engine
+
+    Document = dict[str, Any]
+
+EVENT_FILTERS = ("config container daemon event image label network node plugin scope secret "
+                 "service type volume").split()  # fmt: skip
+BUILT = "2026-01-01T00:00:00.000000000+00:00"
+KINDS = ("container", "image", "volume", "build-cache")
+
+
+def version(newest: str, oldest: str) -> Document:
+    """`GET /version`."""
+    kernel = os.uname()
+    return {
+        "Platform": {"Name": "labcontainer"},
+        "Components": [
+            {"Name": "Engine", "Version": VERSION,
+             "Details": {"ApiVersion": newest, "Arch": _architecture(), "BuildTime": BUILT,
+                         "Experimental": "false", "GitCommit": "", "GoVersion": "",
+                         "KernelVersion": kernel.release, "MinAPIVersion": oldest, "Os": "linux"}},
+            {"Name": "labcontainer-oci", "Version": VERSION, "Details": {"GitCommit": ""}},
+        ],
+        "Version": VERSION,
+        "ApiVersion": newest,
+        "MinAPIVersion": oldest,
+        "GitCommit": "",
+        "GoVersion": f"none: Python {platform.python_version()}",
+        "Os": "linux",
+        "Arch": _architecture(),
+        "KernelVersion": kernel.release,
+        "BuildTime": BUILT,
+    }  # fmt: skip
+
+
+def _architecture() -> str:
+    return documents.host_platform().architecture
+
+
+def info(engine: Engine, *, debug: bool = False) -> Document:
+    """`GET /info`."""
+    containers = engine.containers.all()
+    kernel = os.uname()
+    running = sum(one.state.status == states.RUNNING for one in containers)
+    paused = sum(one.state.status == states.PAUSED for one in containers)
+    security = ["name=seccomp,profile=builtin", "name=cgroupns"]
+    security += ["name=rootless"] if inside.in_user_namespace() else []
+    return {
+        "ID": engine.identity,
+        "Name": socket.gethostname(),
+        "Containers": len(containers),
+        "ContainersRunning": running,
+        "ContainersPaused": paused,
+        "ContainersStopped": len(containers) - running - paused,
+        "Images": len(engine.store.images()),
+        "Driver": "overlay2",
+        "DriverStatus": [["Backing Filesystem", "overlayfs layers"]],
+        "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"],
+                    "Authorization": None, "Log": ["json-file", "local", "none"]},
+        "MemoryLimit": True,
+        "SwapLimit": True,
+        "CpuCfsPeriod": True,
+        "CpuCfsQuota": True,
+        "CPUShares": True,
+        "CPUSet": True,
+        "PidsLimit": True,
+        "IPv4Forwarding": True,
+        "BridgeNfIptables": False,
+        "BridgeNfIp6tables": False,
+        "Debug": debug,
+        "NFd": len(os.listdir("/proc/self/fd")),
+        "OomKillDisable": _cgroup_version() == "1",
+        "NGoroutines": len(os.listdir("/proc/self/task")),
+        "SystemTime": moments.now(),
+        "LoggingDriver": "json-file",
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": _cgroup_version(),
+        "NEventsListener": engine.events.listeners,
+        "KernelVersion": kernel.release,
+        "OperatingSystem": _operating_system(),
+        "OSVersion": "",
+        "OSType": "linux",
+        "Architecture": kernel.machine,
+        "IndexServerAddress": "https://index.docker.io/v1/",
+        "RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128"], "Mirrors": [],
+                           "IndexConfigs": {"docker.io": {"Name": "docker.io", "Mirrors": [],
+                                                          "Secure": True, "Official": True}}},
+        "NCPU": os.cpu_count(),
+        "MemTotal": stats.memory_of_machine(),
+        "GenericResources": None,
+        "DockerRootDir": engine.home,
+        "HttpProxy": "",
+        "HttpsProxy": "",
+        "NoProxy": "",
+        "Labels": [],
+        "ExperimentalBuild": False,
+        "ServerVersion": VERSION,
+        "Runtimes": {"labcontainer": {"path": "labcontainer-oci"}},
+        "DefaultRuntime": "labcontainer",
+        "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive",
+                  "ControlAvailable": False, "Error": "", "RemoteManagers": None},
+        "LiveRestoreEnabled": True,
+        "Isolation": "",
+        "InitBinary": "docker-init",
+        "ContainerdCommit": {"ID": "", "Expected": ""},
+        "RuncCommit": {"ID": VERSION, "Expected": VERSION},
+        "InitCommit": {"ID": "", "Expected": ""},
+        "SecurityOptions": security,
+        "Warnings": None,
+    }  # fmt: skip
+
+
+def _cgroup_version() -> str:
+    from labcontainer import cgroupfs
+
+    return "2" if cgroupfs.is_version_2() else "1"
+
+
+def _operating_system() -> str:
+    """os-release(5)'s name of this system."""
+    try:
+        lines = files.read("/etc/os-release").splitlines()
+    except OSError:
+        return "Linux"
+    found = dict(line.partition("=")[::2] for line in lines)
+    return found.get("PRETTY_NAME", "Linux").strip('"')
+
+
+def disk_usage(engine: Engine, kinds: Iterable[str]) -> Document:
+    """`GET /system/df`.
+
+    Raises:
+        UsageError: a kind that there is not.
+    """
+    found: Document = {}
+    for kind in kinds:
+        if kind not in KINDS:
+            raise errors.UsageError(f"unknown object type: {kind}")
+    if "image" in kinds:
+        found |= {key: value for key, value in engine.images.usage().items()
+                  if key in ("LayersSize", "Images")}  # fmt: skip
+    if "container" in kinds:
+        names = ancestry.Names(engine.store)
+        found["Containers"] = [
+            showing.summary(engine, one, names, size=True) for one in engine.containers.all()
+        ]
+    if "volume" in kinds:
+        found["Volumes"] = engine.volumes.usage()
+    if "build-cache" in kinds:
+        found["BuildCache"] = engine.images.usage().get("BuildCache", [])
+        found["BuilderSize"] = sum(one.get("Size", 0) for one in found["BuildCache"])
+    return found
+
+
+def event_filters(given: Mapping[str, list[str]]) -> Mapping[str, list[str]]:
+    """The filters of `events`.
+
+    Raises:
+        UsageError: one that there is not.
+    """
+    filters.check(given, EVENT_FILTERS)
+    return given
