@@ -7,6 +7,7 @@ import os
 from labcontainer import errors
 from labcontainer.daemon import pump, wire
 from labcontainer.daemon.routing import Route
+from labcontainer.engine import logs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def start(call: Call) -> None:
     try:
         monitor = call.engine.execs.start(exec_, size)
     except (errors.LabError, OSError) as error:
-        sock.sendall(refusal(error))
+        said = refusal(error)
+        sock.sendall(said if exec_.asked["Tty"] else logs.frame("stdout", said))
         pump.finish(sock)
         return
     try:

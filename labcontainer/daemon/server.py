@@ -25,6 +25,7 @@ from labcontainer.daemon.body import Body
 from labcontainer.daemon.call import JSON, Call
 from labcontainer.daemon.off import NoSwarmError
 from labcontainer.daemon.routing import Router
+from labcontainer.engine.copying import ReadOnlyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class EndingError(errors.LabError):
 STATUS = (
     (EndingError, 503),
     (NoSwarmError, 503),
+    (ReadOnlyError, 403),
     (errors.NotFoundError, 404),
     (errors.ExistsError, 409),
     (errors.StateError, 409),

@@ -78,7 +78,8 @@ def _monitor_of(call: Call, container: Container) -> int:
                 return -1  # it has just ended
         poll = select.poll()
         poll.register(seat.bell, select.POLLIN)
-        poll.register(call.fileno(), select.POLLRDHUP)
+        # A client with nothing to type ends its half at once, and waits all the same: POLLHUP.
+        poll.register(call.fileno(), 0)
         ready = {fd for fd, _ in poll.poll()}
         return seat.fd if seat.bell in ready else -1
 
@@ -179,10 +180,7 @@ def wait(call: Call) -> None:
                 if call.fileno() in dict(poll.poll()):
                     return
                 os.eventfd_read(bell)
-            found: dict[str, object] = {"StatusCode": container.state.exit_code}
-            if container.state.error:
-                found["Error"] = {"Message": container.state.error}
-            out.tell(found)
+            out.tell({"StatusCode": container.state.exit_code})
 
 
 def _is_so(call: Call, container: Container, condition: str, before: int) -> bool:

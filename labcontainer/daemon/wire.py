@@ -25,7 +25,7 @@ def docker_name(name: str) -> str:
     return _NAMES.get(name) or "".join(word.capitalize() for word in name.split("_"))
 
 
-class Body(msgspec.Struct, rename=docker_name):
+class Body(msgspec.Struct, rename=docker_name, frozen=True):
     """Base of all: attributes are Python's names of Docker's fields."""
 
     def as_dict(self) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class HostConfig(Resources):
     volume_driver: str = ""
     volumes_from: Words | None = None
     mounts: Documents | None = None
-    console_size: list[int] = [0, 0]
+    console_size: tuple[int, int] = (0, 0)
     annotations: Pairs = {}
     cap_add: Words | str | None = None
     cap_drop: Words | str | None = None

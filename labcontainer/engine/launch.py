@@ -94,7 +94,7 @@ def _place(engine: Engine, container: Container, asked: request.Request) -> ocic
         network="host" if mode == "host" else "own",
         files=tuple((f"{container.home}/{name}", f"/etc/{name}") for name in FILES),
         init=_init() if asked.init else "",
-        console_size=(size[0], size[1]) if len(size) == 2 and all(size) else None,
+        console_size=(size[0], size[1]) if all(size) else None,
         profile=hostconfig.profile(asked),
         joined=joined,
         shm=shm,

@@ -48,11 +48,18 @@ class View:
     Args:
         volumes: (source, target) of directories that are to be seen in it too, where the container
             is not running.
+        alone: without what is mounted in it.
     """
 
-    def __init__(self, container: Container, volumes: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(
+        self,
+        container: Container,
+        volumes: tuple[tuple[str, str], ...] = (),
+        *,
+        alone: bool = False,
+    ) -> None:
         if container.state.running:
-            self.fd = _directory(f"/proc/{container.state.pid}/root")
+            self.fd = _running(container.state.pid, alone)
         elif is_copied(container) and not volumes:
             self.fd = _directory(f"{container.home}/root")
         else:
@@ -72,6 +79,21 @@ class View:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _running(pid: int, alone: bool) -> int:
+    if not alone:
+        return _directory(f"/proc/{pid}/root")
+    namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+
+    def root() -> int:
+        syscalls.setns(namespace, CLONE.NEWNS)
+        return syscalls.open_tree(AT.FDCWD, "/", OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC)
+
+    try:
+        return _in_own_thread(root)
+    finally:
+        os.close(namespace)
 
 
 def _directory(path: str) -> int:

@@ -164,7 +164,7 @@ def below(path: str, name: str) -> str:
     Raises:
         LabError: it is longer than what is unpacked again.
     """
-    inner = f"{path}/{name}" if path else name
+    inner = f"{path.rstrip('/')}/{name}" if path else name
     if len(inner) > layers.LONGEST or inner.count("/") >= layers.DEEPEST:
         raise errors.LabError(f"{inner[:60]!r}… is a path too long or too deep for a layer")
     return inner
@@ -174,7 +174,7 @@ def entry_of(path: str, kind: str, found: os.stat_result) -> Entry:
     """A member's header from what lstat(2) says."""
     device = kind in (CHAR, BLOCK_DEVICE)
     return Entry(
-        name=f"{path}/" if kind == DIRECTORY else path,
+        name=f"{path.rstrip('/')}/" if kind == DIRECTORY else path,
         kind=kind,
         mode=stat.S_IMODE(found.st_mode),
         uid=found.st_uid,
@@ -219,6 +219,21 @@ def pack(
     """
     writer = Writer(out, newest=newest)
     _Walk(writer, owner).tree(root_fd, "", keep=keep)
+    return writer.finish()
+
+
+def pack_member(parent_fd: int, name: str, shown: str, out: Writable) -> Packed:
+    """One file of any kind as an archive, under another name, with all below it."""
+    writer = Writer(out)
+    walk = _Walk(writer, None)
+    found = os.lstat(name, dir_fd=parent_fd)
+    walk.member(parent_fd, name, shown, found)
+    if stat.S_ISDIR(found.st_mode):
+        fd = deleting.open_directory(parent_fd, name)
+        try:
+            walk.tree(fd, shown.rstrip("/") or "/", keep=lambda _path, _found: True)
+        finally:
+            os.close(fd)
     return writer.finish()
 
 

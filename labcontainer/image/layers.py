@@ -68,18 +68,20 @@ def apply(
     stream: Readable,
     root_fd: int,
     *,
-    whiteouts: Literal["overlay", "apply"] = "overlay",
+    whiteouts: Literal["overlay", "apply", "none"] = "overlay",
     user_xattr: bool = False,
     owners: bool = True,
     limits: Limits = REAL,
+    replace: bool = True,
 ) -> Applied:
     """Unpack a layer, already decompressed, into the directory `root_fd`.
 
     Args:
         whiteouts: "overlay" writes marks for overlayfs; "apply" deletes in a tree that has all
-            layers below.
+            layers below; with "none" the archive is no layer, and `.wh.` is a name like others.
         user_xattr: marks as a mount in a user namespace reads them.
         owners: give the files to whom the archive says; without, they stay the caller's.
+        replace: a directory may take the place of a file, and a file that of a directory.
 
     Raises:
         LabError: the archive is torn, tries to leave the root, or is too large; what was written
@@ -91,7 +93,7 @@ def apply(
     source = tarformat.Source(stream)
     early = ahead.Ahead(source.fetch)
     source.next_chunk = early.take
-    work = _Apply(root_fd, whiteouts, user_xattr, owners, limits)
+    work = _Apply(root_fd, whiteouts, user_xattr, owners, limits, replace)
     try:
         for entry in (members := tarformat.Members(source)):
             try:
@@ -111,9 +113,12 @@ class _Apply:
     """One archive on its way into one directory."""
 
     def __init__(
-        self, root_fd: int, whiteouts: str, user_xattr: bool, owners: bool, limits: Limits
-    ) -> None:
+        self, root_fd: int, whiteouts: str, user_xattr: bool, owners: bool, limits: Limits,
+        replace: bool,
+    ) -> None:  # fmt: skip
         self._root = root_fd
+        self._plain = whiteouts == "none"
+        self._replace = replace
         self._in_place = whiteouts == "apply"
         self._opaque = f"{'user' if user_xattr else 'trusted'}.overlay.opaque"
         self._owners = owners
@@ -184,7 +189,7 @@ class _Apply:
             if entry.kind == DIRECTORY:
                 self._describe_root(entry)
             return
-        if name.startswith(WHITEOUT):
+        if name.startswith(WHITEOUT) and not self._plain:
             self._whiteout(folder, name)
             return
         parent = self._parent(folder)
@@ -228,6 +233,7 @@ class _Apply:
             found = os.lstat(name, dir_fd=parent)
         hides = found is not None and _is_whiteout(found)
         if found is not None and not stat.S_ISDIR(found.st_mode):
+            self._may_replace(path, directory=False)
             self._remove(parent, name)
             os.mkdir(name, 0o700, dir_fd=parent)
         fd = deleting.open_directory(parent, name)
@@ -244,8 +250,16 @@ class _Apply:
         try:
             self._make_new(parent, name, entry, members)
         except FileExistsError:
+            if stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
+                self._may_replace(name, directory=True)
             self._remove(parent, name)
             self._make_new(parent, name, entry, members)
+
+    def _may_replace(self, path: str, *, directory: bool) -> None:
+        if not self._replace:
+            kinds = ("directory", "non-directory")
+            old, new = kinds if directory else kinds[::-1]
+            raise errors.LabError(f"cannot overwrite {old} {path!r} with {new}")
 
     def _make_new(self, parent: int, name: str, entry: Entry, members: tarformat.Members) -> None:
         if entry.kind == FILE:
