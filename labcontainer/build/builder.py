@@ -247,7 +247,8 @@ class Build:
             if not event.moving:
                 say(f"{event.id}: {event.status}" if event.id else event.status)
 
-        return pull.pull(self.store, parsed, platform=platform, tell=tell).image
+        who = True if self.options.login is None else self.options.login(parsed.registry)
+        return pull.pull(self.store, parsed, platform=platform, tell=tell, credentials=who).image
 
     def layers(self, state: State) -> tuple[str, ...]:
         """The directories of a state's layers, the top one first, unpacked."""

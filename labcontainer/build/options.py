@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from labcontainer.image.documents import Platform
 from labcontainer.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from labcontainer.image.auth import Credentials
 
 
 class Secret(Record):
@@ -19,6 +23,7 @@ class Options(Record):
     """One build. `newest` bounds all times (SOURCE_DATE_EPOCH, seconds since 1970).
 
     `side_by_side` is off for who prints one step after another, as the classic builder does.
+    `login` knows who asks a registry, by its name; without it, it is who runs this process.
     """
 
     names: tuple[str, ...] = ()
@@ -37,3 +42,4 @@ class Options(Record):
     newest: int | None = None
     side_by_side: bool = True
     docker_types: bool = False
+    login: Callable[[str], Credentials | None] | None = None

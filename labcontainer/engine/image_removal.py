@@ -57,23 +57,23 @@ def _name_meant(image: Image, word: str) -> str:
 
 def _refuse_name(image: Image, word: str, user: str, force: bool) -> None:
     if user and not force and is_single(image.names):
+        container = user.rpartition(" ")[2]
         raise errors.StateError(
             f'conflict: unable to remove repository reference "{word}" (must force) - '
-            f"{user} {_short(image.id)}"
+            f"container {container} is using its referenced image {_short(image.id)}"
         )
 
 
 def _refuse_image(image: Image, user: str, force: bool) -> None:
-    problem = ""
-    if user and (not force or not image.names):
-        problem = f"image is being used: {user}"
-    elif not is_single(image.names) and not force:
+    """What runs holds its image in any case, what does not run only an image without names."""
+    hard = bool(user) and ("running container" in user or (force and not image.names))
+    problem = user
+    if not is_single(image.names) and not problem:
         problem = "image is referenced in multiple repositories"
-    if problem:
-        how = "cannot be forced" if force or not image.names else "must be forced"
-        raise errors.StateError(
-            f"conflict: unable to delete {_short(image.id)} ({how}) - {problem}"
-        )
+    if problem and (hard or not force):
+        how = "cannot be forced" if hard else "must be forced"
+        shown = _short(image.id)
+        raise errors.StateError(f"conflict: unable to delete {shown} ({how}) - {problem}")
 
 
 def is_single(names: tuple[str, ...]) -> bool:

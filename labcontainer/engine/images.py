@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from labcontainer import errors
-from labcontainer.engine import image_documents, image_filters, image_removal
+from labcontainer.engine import (
+    image_commit,
+    image_documents,
+    image_filters,
+    image_removal,
+    image_usage,
+)
+from labcontainer.engine.image_builds import Builds
 from labcontainer.image import collecting, holds, reference
 from labcontainer.image.snapshots import Snapshots
 
@@ -15,7 +22,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from labcontainer.engine.events import Events
+    from labcontainer.image.compression import Readable
     from labcontainer.image.documents import Descriptor, Platform
+    from labcontainer.image.packing import Layer
     from labcontainer.image.reference import Reference
     from labcontainer.image.store import Image, Store
 
@@ -30,14 +39,15 @@ class Images:
     """The images of one store.
 
     Attributes:
-        in_use: what uses an image, by its id, in words such as "container 1234abcd5678 is using
-            its referenced image"; "" for nothing. Set by the engine.
+        in_use: what uses an image, by its id: "image is being used by running container
+            1234abcd5678", or by a "stopped container"; "" for nothing. Set by the engine.
     """
 
     def __init__(self, store: Store, events: Events) -> None:
         self.store = store
         self._events = events
         self.in_use: Callable[[str], str] = _nobody
+        self.builds = Builds(self)
 
     # --- for containers ---------------------------------------------------------------------------
 
@@ -47,18 +57,18 @@ class Images:
         """An image for a new container: (the image, the directories of its layers, the top first).
 
         Its layers are unpacked if they are not yet, and its content is kept for as long as
-        `in_use` knows the container. Call it under a lease of the store that ends when it does.
+        `in_use` knows the container. Call it under a lease of the store, and end that when
+        `in_use` does know it.
 
         Raises:
             NotFoundError: it is not here, or not for that platform.
         """
-        with self.store.lease():
-            image = self.store.image(name_or_id)
-            if platform is not None and not image.config.platform.matches(platform):
-                image = self._for_platform(name_or_id, image, platform)
-            lowers = Snapshots(self.store).unpack(image)
-            holds.hold(self.store, image)
-            return image, lowers
+        image = self.store.image(name_or_id)
+        if platform is not None and not image.config.platform.matches(platform):
+            image = self._for_platform(name_or_id, image, platform)
+        lowers = Snapshots(self.store).unpack(image)
+        holds.hold(self.store, image)
+        return image, lowers
 
     def _for_platform(self, name: str, image: Image, platform: Platform) -> Image:
         try:
@@ -79,7 +89,7 @@ class Images:
         """What uses an image, as `in_use` tells it, or that a container of it is being made."""
         held = holds.held(self.store).get(identity, 0)
         if held and held >= collecting.protected_since(f"{self.store.path}/leases"):
-            return self.in_use(identity) or "a container is being made from it:"
+            return self.in_use(identity) or "image is being used by running container create"
         return self.in_use(identity)
 
     # --- one image --------------------------------------------------------------------------------
@@ -123,6 +133,13 @@ class Images:
         self.store.tag(name, descriptor)
         self.tell("tag", self.store.open(descriptor), name.familiar)
 
+    def commit(
+        self, changed: Layer | Readable, parent_id: str, config: Mapping[str, Any],
+        **options: Any,
+    ) -> str:  # fmt: skip
+        """Make an image of a container's changes: see image_commit."""
+        return image_commit.commit(self, changed, parent_id, config, **options)
+
     # --- all of them ------------------------------------------------------------------------------
 
     def every(self) -> list[Image]:
@@ -156,6 +173,17 @@ class Images:
     def prune(self, wanted: Mapping[str, list[str]]) -> Document:
         """Remove what nobody needs: see image_removal."""
         return image_removal.prune(self, wanted)
+
+    def usage(
+        self, version: tuple[int, int] = (1, 44), containers: Callable[[str], int] | None = None
+    ) -> Document:
+        """What images and builds take of the disk: see image_usage.
+
+        Args:
+            containers: how many containers were made from an image; without it, one or none.
+        """
+        count = containers or (lambda identity: int(bool(self.in_use(identity))))
+        return image_usage.usage(self, version, count)
 
     # --- what others hear -------------------------------------------------------------------------
 

@@ -141,7 +141,7 @@ class Descriptor(Record):
         if self.annotations:
             found["annotations"] = dict(self.annotations)
         if self.platform is not None:
-            found["platform"] = _platform_json(self.platform)
+            found["platform"] = platform_json(self.platform)
         if self.artifact_type:
             found["artifactType"] = self.artifact_type
         return found
@@ -442,6 +442,7 @@ def _platform(value: object, where: str) -> Platform:
     )
 
 
-def _platform_json(platform: Platform) -> Json:
+def platform_json(platform: Platform) -> Json:
+    """A platform as descriptors and registries have it."""
     found: Json = {"architecture": platform.architecture, "os": platform.os}
     return {**found, "variant": platform.variant} if platform.variant else found

@@ -12,11 +12,11 @@ from labcontainer.engine.events import Events
 from labcontainer.engine.images import Images
 from labcontainer.image import documents, holds
 from labcontainer.image.snapshots import Snapshots
-from labcontainer.image.store import Store
+from labcontainer.image.store import Image, Store
 from tests.unit import images
 
 FILES = {"etc/": None, "etc/hello": b"hello"}
-USED = "container 1234abcd5678 is using its referenced image"
+USED = "image is being used by stopped container 1234abcd5678"
 
 
 class Lab(Images):
@@ -28,6 +28,11 @@ class Lab(Images):
         self.listener = self.events.listen({})
         self.users: dict[str, str] = {}
         self.in_use = lambda identity: self.users.get(identity, "")
+
+    def root_of(self, name: str) -> tuple[Image, tuple[str, ...]]:
+        """The root of a container that is remembered, or forgotten, when this returns."""
+        with self.store.lease():
+            return self.root(name)
 
     def heard(self) -> list[tuple[str, str, dict[str, Any]]]:
         """(action, id, attributes) of the events since the last time."""
@@ -44,7 +49,7 @@ def lab(tmp_path: Path) -> Any:
 
 def test_the_root_of_a_container_is_unpacked_and_kept(lab: Lab) -> None:
     made = images.image(lab.store, FILES, {"etc/more": b"more"}, names=("app",))
-    image, lowers = lab.root("app")
+    image, lowers = lab.root_of("app")
     assert image.id == made.id
     assert [sorted(p.name for p in Path(one, "etc").iterdir()) for one in lowers] == [
         ["more"], ["hello"]]  # fmt: skip
@@ -194,7 +199,7 @@ def test_what_images_share_is_counted_when_asked_for(lab: Lab) -> None:
 
 def test_an_image_goes_with_its_last_name(lab: Lab) -> None:
     made = images.image(lab.store, FILES, names=("app:1", "app:2"), Labels={"a": "b"})
-    lab.root("app:1")
+    lab.root_of("app:1")
     assert lab.remove("app:1") == [{"Untagged": "app:1"}]
     gone = lab.remove("app:2")
     assert gone == [{"Untagged": "app:2"}, {"Deleted": made.id},
@@ -216,24 +221,28 @@ def test_an_image_of_several_repositories_goes_by_its_id_only_by_force(lab: Lab)
         "image is referenced in multiple repositories"
     )
     gone = lab.remove(made.id[:20], force=True)
-    assert [one for one in gone if "Untagged" in one] == [
-        {"Untagged": "app:latest"}, {"Untagged": "other:latest"}, {"Untagged": "app:docker"}]  # fmt: skip
+    names = [one["Untagged"] for one in gone if "Untagged" in one]
+    assert names == ["app:latest", "other:latest", "app:docker"]
     assert gone.count({"Deleted": made.id}) == 1
     assert lab.store.entries() == ()
 
 
 def test_what_a_container_uses_is_only_untagged(lab: Lab) -> None:
     made = images.image(lab.store, FILES, names=("app",))
-    _, lowers = lab.root("app")
+    _, lowers = lab.root_of("app")
     lab.users[made.id] = USED
     with pytest.raises(errors.StateError) as raised:
         lab.remove("app")
     assert str(raised.value) == (
         f'conflict: unable to remove repository reference "app" (must force) - '
-        f"{USED} {made.id[7:19]}"
+        f"container 1234abcd5678 is using its referenced image {made.id[7:19]}"
     )
-    with pytest.raises(errors.StateError, match="must be forced"):
+    with pytest.raises(errors.StateError, match="must be forced. - image is being used by stopped"):
         lab.remove(made.id)
+    lab.users[made.id] = USED.replace("stopped", "running")
+    with pytest.raises(errors.StateError, match="cannot be forced. - image is being used by runn"):
+        lab.remove(made.id, force=True)
+    lab.users[made.id] = USED
     assert lab.heard() == []
     assert lab.remove("app", force=True) == [{"Untagged": "app:latest"}]
     assert lab.inspect(made.id)["RepoTags"] == []
