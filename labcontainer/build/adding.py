@@ -114,7 +114,7 @@ def fetch(url: str, checksum: str, folder: str) -> tuple[str, str]:
     """
     import urllib3
 
-    from labcontainer.image import documents
+    from labcontainer.image import documents, session
 
     wanted = documents.check_digest(checksum, "--checksum") if checksum else ""
     pool = urllib3.PoolManager(timeout=TIMEOUT, retries=urllib3.Retry(3, redirect=5))
@@ -128,7 +128,7 @@ def fetch(url: str, checksum: str, folder: str) -> tuple[str, str]:
             _set_time(place, answer.headers.get("Last-Modified", ""))
             name = _name(url, answer.headers.get("Content-Disposition", ""))
     except urllib3.exceptions.HTTPError as error:
-        raise errors.LabError(f"ADD {url}: {error}") from None
+        raise errors.LabError(f"ADD {url}: {session.reason_of(error)}") from None
     if wanted and found != wanted:
         raise errors.LabError(f"ADD {url}: its digest is {found}, not {wanted}")
     return name, place

@@ -89,10 +89,10 @@ class Containers:
 
     def user_of_image(self, image_id: str) -> str:
         """Which container was made from an image, in Docker's words; "" for none."""
-        for one in self.all():
-            if one.image_id == image_id:
-                kind = "running container" if one.state.running else "stopped container"
-                return f"image is being used by {kind} {one.id[:12]}"
+        users = [one for one in self.all() if one.image_id == image_id]
+        for one in sorted(users, key=lambda each: not each.state.running):
+            kind = "running container" if one.state.running else "stopped container"
+            return f"image is being used by {kind} {one.id[:12]}"
         return ""
 
     # --- create -----------------------------------------------------------------------------------
@@ -110,12 +110,13 @@ class Containers:
         identity = os.urandom(32).hex()
         name = self._reserve(name, identity)
         try:
-            made = creating.create(
-                self._engine, f"{self._folder}/{identity}", identity, name,
-                (config, host, networking), platform,
-            )  # fmt: skip
-            with self._lock:
-                self._by_id[identity] = made
+            with self._engine.store.lease():  # its image stays until the container is known
+                made = creating.create(
+                    self._engine, f"{self._folder}/{identity}", identity, name,
+                    (config, host, networking), platform,
+                )  # fmt: skip
+                with self._lock:
+                    self._by_id[identity] = made
             self.save(made)
         except BaseException:
             with self._lock:

@@ -17,6 +17,7 @@ from labcontainer import errors
 from labcontainer.build import builder, context, graph, progress, scratch
 from labcontainer.build.cache import Cache
 from labcontainer.build.errors import DockerfileError
+from labcontainer.engine import image_transfer
 from labcontainer.engine.buildsteps import Containers
 from labcontainer.image import reference
 from labcontainer.record import Record
@@ -95,6 +96,10 @@ class Running:
         try:
             return builder.build(source, asked.options, self._images.store, self._runner, told)
         except DockerfileError as error:
+            from labcontainer.image.session import RegistryError
+
+            if isinstance(error.__cause__, RegistryError):
+                raise errors.LabError(image_transfer.words_of(error.__cause__)) from error
             raise errors.LabError(error.problem) from error
 
 
@@ -111,12 +116,18 @@ def _shown(tell: Tell) -> progress.Tell:
 
 def _context(asked: BuildRequest, stream: Readable, folder: str) -> Context:
     try:
-        if asked.remote:
-            return context.of_url(asked.remote, folder, asked.dockerfile)
-        return context.of_stream(stream, folder, asked.dockerfile)
+        if not asked.remote:
+            return context.of_stream(stream, folder, asked.dockerfile)
+        return context.of_url(asked.remote, folder, asked.dockerfile)
     except errors.NotFoundError:
         wanted = asked.dockerfile or context.NAMES[0]
         raise errors.UsageError(f"Cannot locate specified Dockerfile: {wanted}") from None
+    except errors.LabError as error:
+        if not asked.remote or isinstance(error, errors.UnsupportedError):
+            raise
+        why = str(error).removeprefix(f"ADD {asked.remote}: ")
+        where = f"error downloading remote context {asked.remote}"
+        raise errors.LabError(f"{where}: {why}") from None
 
 
 def _check(source: Context, options: Options) -> None:

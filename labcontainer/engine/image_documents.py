@@ -49,9 +49,8 @@ def summary(image: Image, store: Store, version: Version) -> Document:
     """One line of the list of images."""
     size = Snapshots(store).size(image)
     tags, digests = list(image.tags), list(image.digests)
-    if version < (1, 43):  # an image without a name had these
-        tags = tags or ["<none>:<none>"]
-        digests = digests or ["<none>@<none>"]
+    if version < (1, 43) and not image.names:
+        tags, digests = ["<none>:<none>"], ["<none>@<none>"]
     found: Document = {
         "Containers": -1,
         "Created": int(created(image)),

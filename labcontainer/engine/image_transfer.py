@@ -11,8 +11,11 @@ Who asks is told by the request, never looked up here: the daemon is nobody's lo
 
 from __future__ import annotations
 
+import re
+
 from labcontainer import errors
 from labcontainer.image import archive, documents, reference, registries
+from labcontainer.image.snapshots import Snapshots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
 
     Document = dict[str, Any]
     Tell = Callable[[Document], object]
+
+# localhost:5000: GET /v2/box/manifests/9: MANIFEST_UNKNOWN: manifest 9 is not in box
+_REFUSED = re.compile(r"\S+: [A-Z]+ \S+: (?:(?P<code>[A-Z_]+): )?(?P<message>.*)")
 
 
 def document(event: Event) -> Document:
@@ -141,7 +147,7 @@ def _fetched(
 
     def told(event: Event) -> None:
         if event.status.startswith("Pulling from "):
-            waiting.append(document(event))
+            waiting.append({**document(event), "status": f"Pulling from {name.repository}"})
             return
         while waiting:
             tell(waiting.pop())
@@ -179,8 +185,15 @@ def pull_error(error: RegistryError, name: Reference) -> errors.LabError:
 
 
 def words_of(error: RegistryError) -> str:
-    """What a registry said, without the hint for this project's own command line."""
-    return str(error).partition("; log in by ")[0]
+    """What a registry said, as Docker tells it: `manifest unknown: manifest 9 is not in box`."""
+    said = str(error).partition("; log in by ")[0]
+    match = _REFUSED.fullmatch(said)
+    if match is None:
+        return said
+    if error.status == 401 and not match["code"]:  # of a HEAD, which has no body
+        return "unauthorized: authentication required"
+    code = (match["code"] or "").lower().replace("_", " ")
+    return f"{code}: {match['message']}" if code else said
 
 
 # --- to a registry --------------------------------------------------------------------------------
@@ -300,9 +313,24 @@ def load(images: Images, stream: Readable, tell: Tell) -> None:
         LabError: it is torn, or holds none; nothing got a name.
     """
     for name, image in archive.load(images.store, stream):
+        unpack(images, image)
         word = f"Loaded image: {name}" if name else f"Loaded image ID: {image.id}"
         images.tell("load", image)
         tell({"stream": f"{word}\n"})
+
+
+def unpack(images: Images, image: Image) -> None:
+    """Unpack an image that has just come: what is no layer is found out now, and not kept.
+
+    Raises:
+        LabError: it is torn, or not what the configuration says.
+    """
+    try:
+        with images.store.lease():
+            Snapshots(images.store).unpack(image)
+    except errors.LabError:
+        images.store.remove(image.id, force=True)
+        raise
 
 
 def save(images: Images, names: Iterable[str], out: Writable) -> None:
@@ -331,6 +359,7 @@ def import_root(
     names = [name] if name is not None else []
     where = platform or documents.host_platform()
     image = importing.import_root(images.store, stream, config, names, where, message)
+    unpack(images, image)
     if name is not None:
         images.tell("tag", image, name.familiar)
     images.tell("import", image)

@@ -129,6 +129,10 @@ class Images:
         name = reference.parse(repository)
         if name.digest:
             raise errors.UsageError("refusing to create a tag with a digest reference")
+        if name.familiar_name in ("sha256", "sha512"):
+            raise errors.UsageError(
+                "refusing to create an ambiguous tag using digest algorithm as name"
+            )
         name = name.with_tag(tag) if tag else name
         self.store.tag(name, descriptor)
         self.tell("tag", self.store.open(descriptor), name.familiar)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import platform
 import socket
@@ -155,9 +156,10 @@ def disk_usage(engine: Engine, kinds: Iterable[str]) -> Document:
     for kind in kinds:
         if kind not in KINDS:
             raise errors.UsageError(f"unknown object type: {kind}")
+    counts = collections.Counter(one.image_id for one in engine.containers.all())
+    images = engine.images.usage(containers=counts.__getitem__)
     if "image" in kinds:
-        found |= {key: value for key, value in engine.images.usage().items()
-                  if key in ("LayersSize", "Images")}  # fmt: skip
+        found |= {key: images[key] for key in ("LayersSize", "Images")}
     if "container" in kinds:
         names = ancestry.Names(engine.store)
         found["Containers"] = [
@@ -166,7 +168,7 @@ def disk_usage(engine: Engine, kinds: Iterable[str]) -> Document:
     if "volume" in kinds:
         found["Volumes"] = engine.volumes.usage()
     if "build-cache" in kinds:
-        found["BuildCache"] = engine.images.usage().get("BuildCache", [])
+        found["BuildCache"] = images["BuildCache"]
         found["BuilderSize"] = sum(one.get("Size", 0) for one in found["BuildCache"])
     return found
 

@@ -7,6 +7,7 @@ and take no password along. What it wants to know (RFC 9110, 11) is answered onc
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -33,6 +34,7 @@ SLOWEST, LOOKED_AT = 1024, 30  # bytes a second, over so many seconds: slower is
 # No name, no route, a bad certificate: it will not be there in a second either.
 _HOPELESS = (urllib3.exceptions.NameResolutionError, urllib3.exceptions.NewConnectionError,
              urllib3.exceptions.SSLError)  # fmt: skip
+_OWN_OBJECT = re.compile(r"^(?:<.*>|HTTPS?Connection\w*\([^)]*\)): ")  # urllib3 puts it first
 _AGAIN = (408, 429, 500, 502, 503, 504)
 
 
@@ -153,11 +155,8 @@ class Session:
         raise RegistryError(f"{self.place.registry} leads from one address to the next without end")
 
     def unreachable(self, error: Exception) -> RegistryError:
-        """What urllib3 says, in one line and without its own objects."""
-        reason = getattr(error, "reason", None) or error
-        text = str(reason)
-        text = text.rpartition(">: ")[2] or text  # urllib3 puts its own object before it
-        return RegistryError(f"cannot reach {self.place.url}: {text[:200]}")
+        """The error that says why the registry gave no answer."""
+        return RegistryError(f"cannot reach {self.place.url}: {reason_of(error)}")
 
     def checked(
         self, answer: urllib3.BaseHTTPResponse, method: str, url: str, wanted: tuple[int, ...]
@@ -269,6 +268,12 @@ class Session:
         except urllib3.exceptions.HTTPError as error:
             raise self.unreachable(error) from None
         answer.release_conn()
+
+
+def reason_of(error: Exception) -> str:
+    """What urllib3 says, in one line and without its own objects."""
+    reason = getattr(error, "reason", None) or error
+    return _OWN_OBJECT.sub("", str(reason))[:200]
 
 
 def _message(answer: urllib3.BaseHTTPResponse) -> str:
