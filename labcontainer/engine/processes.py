@@ -20,8 +20,6 @@ def table(pids: Collection[int], words: str) -> Table:
         UsageError: the columns have no PID, by which lines are chosen; ps refuses the words.
     """
     argv = words.split() or ["-ef"]
-    if any(word.startswith(("--pid", "--ppid", "-p", "p")) for word in argv):
-        raise errors.UsageError(f"ps_args {words!r}: the container says which processes")
     try:
         done = subprocess.run(["ps", *argv], capture_output=True, text=True, check=False)
     except FileNotFoundError:

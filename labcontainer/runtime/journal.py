@@ -47,11 +47,13 @@ class Journal:
         data, time = self._open.get(stream, b"") + data, state.now()
         text, start = "", 0
         while end := next_end(data, start):
-            text += entry(stream, data[start:end], time)
+            line = entry(stream, data[start:end], time)
             start = end
-            if len(text) > PART:  # a chunk of empty lines is a hundred times as long in the log
+            # A chunk of empty lines is a hundred times as long in the log.
+            if len(text) > PART or (self._size and self._is_full(len(text) + len(line))):
                 self._append(text)
                 text = ""
+            text += line
         self._append(text)
         self._open[stream] = data[start:]
 
@@ -67,7 +69,7 @@ class Journal:
 
     def _append(self, text: str) -> None:
         view = memoryview(text.encode())
-        if self._size and self._written and self._written + len(view) > self._size:
+        if self._size and self._written and self._is_full(len(view)):
             self._rotate()
         self._written += len(view)
         try:
@@ -75,6 +77,9 @@ class Journal:
                 view = view[os.write(self._fd, view) :]
         except OSError:  # a full disk must not stop the container
             self.lost += len(view)
+
+    def _is_full(self, more: int) -> bool:
+        return self._written + more > self._size
 
     def _rotate(self) -> None:
         """Begin a new file; the oldest one goes."""
