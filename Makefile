@@ -53,8 +53,9 @@ compile: $(VENV)/.lab
 	@$(BIN)/python -m compileall -q labcontainer
 	@$(BIN)/python -m labcontainer.runtime.launcher $(BIN)/labcontainer-oci
 
-packages:
+packages: venv
 	@.ci/packages binder/apt.txt
+	@$(BIN)/labcontainer vm kernel || echo "No kernel for QEMU: the tests that boot one are skipped."
 
 requirements:
 	uv pip compile -q --universal --python-version 3.11 --no-annotate --custom-compile-command "make requirements" pyproject.toml -o requirements.txt

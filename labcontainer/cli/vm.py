@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from labcontainer.vm.guest import Guest
+
+VERBS = ["run", "plan", "kernel"]
+ACCELERATORS = {"qemu": "tcg", "kvm": "kvm"}
+
 
 def configure(parser: ArgumentParser) -> None:
     """Add the command's words and options."""
-    parser.add_argument("verb", choices=["run", "plan"], help="run a program, or print the boot")
+    parser.add_argument("verb", choices=VERBS,
+                        help="run a program, print the boot, fetch a kernel for QEMU")  # fmt: skip
+    parser.add_argument("--machine", choices=["uml", *ACCELERATORS], default="uml",
+                        help="user-mode Linux, QEMU's own processor, or QEMU with KVM")  # fmt: skip
+    parser.add_argument("--image", default="", metavar="IMAGE",
+                        help="the root of QEMU's guest: an image as a disk")  # fmt: skip
     parser.add_argument("--memory", default="512M", metavar="SIZE", help="the guest's memory")
     parser.add_argument("--user", type=int, default=0, metavar="UID", help="who runs it, in there")
     parser.add_argument("--share", action="append", default=[], metavar="DIR",
@@ -33,14 +45,68 @@ def parse(words: list[str]) -> Namespace:
 def run(args: Namespace) -> int:
     """Run the command in a guest; its exit status."""
     from labcontainer.errors import UsageError
-    from labcontainer.vm import boot, uml
 
+    if args.machine == "uml" and args.image:
+        raise UsageError("labcontainer vm: --image needs --machine qemu or kvm")
+    if args.machine != "uml" and args.share:
+        raise UsageError("labcontainer vm: --share needs --machine uml")
+    if args.verb == "kernel":
+        return _kernel()
     if args.verb == "plan":
-        machine = uml.Machine(args.memory, tuple(args.share))
-        print("\n".join(str(step) for step in boot.plan(uml.boot_of(machine))))
-        return 0
+        return _plan(args)
     if not args.command:
         raise UsageError("labcontainer vm run: no command; try: labcontainer vm run -- uname -a")
-    return uml.run(
-        args.command, args.user, args.memory, None, args.workdir, args.share, args.timeout
-    )
+    return _run(args)
+
+
+def _kernel() -> int:
+    from labcontainer.vm import kernels
+
+    found = kernels.fetch()
+    print(f"{found.image}: Linux {found.release}, modules {' '.join(found.modules)}")
+    return 0
+
+
+def _plan(args: Namespace) -> int:
+    from labcontainer.vm import boot, initramfs, qemu, uml
+
+    if args.machine == "uml":
+        steps = boot.plan(uml.boot_of(uml.Machine(args.memory, tuple(args.share))))
+    else:
+        contents = qemu.contents_of(qemu.Machine()).replace(root="disk" if args.image else "")
+        steps = initramfs.plan(contents)
+    print("\n".join(str(step) for step in steps))
+    return 0
+
+
+def _run(args: Namespace) -> int:
+    import tempfile
+
+    from labcontainer.vm.guest import Program, printer
+
+    program = Program(tuple(args.command), args.user, args.workdir)
+    with (
+        tempfile.TemporaryDirectory(prefix="labcontainer-vm-") as folder,
+        _guest(args, folder) as guest,
+    ):
+        number = guest.exec(program, printer(1), printer(2))
+        return guest.wait(number, args.timeout)
+
+
+def _guest(args: Namespace, folder: str) -> Guest:
+    """The machine, off; `folder` is for its disk."""
+    import os
+
+    from labcontainer.vm import qemu, uml
+
+    if args.machine == "uml":
+        shares = tuple(os.path.abspath(one) for one in args.share)
+        return uml.Guest(uml.Machine(args.memory, shares))
+    root = ""
+    if args.image:
+        from labcontainer.image.store import Store
+        from labcontainer.vm import disk
+
+        root = f"{folder}/root"
+        disk.of_image(Store(), args.image, root)
+    return qemu.Guest(qemu.Machine(ACCELERATORS[args.machine], args.memory, root))

@@ -111,7 +111,7 @@ def plan(recipe: Recipe) -> tuple[Entry, ...]:
         NotFoundError: a program, library or loader is not on this machine.
         LabError: a torn ELF file.
     """
-    return _Planner(recipe).entries()
+    return Planner(recipe).entries()
 
 
 def build(recipe: Recipe, target: str, *, replace: bool = False) -> Report:
@@ -122,7 +122,7 @@ def build(recipe: Recipe, target: str, *, replace: bool = False) -> Report:
         ExistsError: `target` is there already and `replace` is not set.
         OSError: the disk is full, a file can't be read, …; nothing is left.
     """
-    planner = _Planner(recipe)
+    planner = Planner(recipe)
     made = planner.entries()
     entries.put(made, target, replace=replace)
     files = [entry for entry in made if entry.kind == "file"]
@@ -133,7 +133,7 @@ def build(recipe: Recipe, target: str, *, replace: bool = False) -> Report:
 # --- the plan ---------------------------------------------------------------------------------
 
 
-class _Planner:
+class Planner:
     """Collects entries; a path that is a symbolic link brings the link and what it leads to."""
 
     def __init__(self, recipe: Recipe) -> None:

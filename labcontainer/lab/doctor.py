@@ -27,12 +27,12 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Guards", ("seccomp", "landlock")),
     ("Network", ("netns", "bridge", "nft", "ipv6", "slirp4netns", "pasta")),
     ("Kernel calls", ("openat2", "clone3", "pidfd")),
-    ("Virtual machines", ("uml", "qemu", "kvm")),
+    ("Virtual machines", ("uml", "qemu", "kvm", "vm-kernel")),
     ("Programs", ("busybox", "strace", "bwrap", "runc", "crun", "podman", "containerd", "dockerd",
                   "docker-cli", "chromium")),
 )  # fmt: skip
 NAMES = tuple(name for _, names in GROUPS for name in names)
-MACHINES = ("uml", "qemu", "kvm")  # what this machine can boot; never asked of a guest
+MACHINES = ("uml", "qemu", "kvm", "vm-kernel")  # what this machine can boot; never asked of a guest
 
 # tier: what it is, the facts that make it. COURSE: a notebook names the tier that it needs.
 TIERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -40,7 +40,7 @@ TIERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("T1", "user namespaces", ("sandbox", "mount")),
     ("T2", "root", ("root", "mount", "cgroup-write")),
     ("TU", "the user-mode kernel", ("uml",)),
-    ("T4", "QEMU", ("qemu",)),
+    ("T4", "QEMU", ("qemu", "vm-kernel")),
 )
 
 

@@ -607,13 +607,44 @@ def kvm() -> str:
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         raise No("/dev/kvm is closed to you", "sudo usermod --append --groups kvm $USER")
     _boots("kvm", 10)
-    return "a guest came up"
+    return _linux("kvm", 10) or "a guest of one sector came up; there is no kernel to try"
 
 
 def qemu() -> str:
     """A guest on QEMU's own CPU."""
     _boots("tcg", 20)
-    return "a guest came up"
+    return _linux("tcg", 40) or "a guest of one sector came up; there is no kernel to try"
+
+
+def _linux(accelerator: str, seconds: float) -> str:
+    """Boot Linux: where a machine is itself a guest, a sector may run and a kernel hang."""
+    from labcontainer.errors import LabError, UnsupportedError
+    from labcontainer.vm import kernels
+    from labcontainer.vm import qemu as machines
+
+    try:
+        release = kernels.find().release
+    except UnsupportedError:
+        return ""
+    guest = machines.Guest(machines.Machine(accelerator))
+    try:
+        guest.start(seconds)
+    except LabError as error:
+        raise No(f"a sector runs, Linux does not: {error}", "QEMU without KVM does") from None
+    guest.delete()
+    return f"Linux {release} boots"
+
+
+def vm_kernel() -> str:
+    """A kernel that QEMU can boot."""
+    from labcontainer.errors import UnsupportedError
+    from labcontainer.vm import kernels
+
+    try:
+        found = kernels.find()
+    except UnsupportedError as error:
+        raise No(error.why, error.fix) from None
+    return f"Linux {found.release}, {found.image}"
 
 
 # --- the table ----------------------------------------------------------------------------------
@@ -649,6 +680,7 @@ PROBES: dict[str, Probe] = {
     "uml": uml,
     "qemu": qemu,
     "kvm": kvm,
+    "vm-kernel": vm_kernel,
     "runc": _program("runc", "runc", "--version"),
     "crun": _program("crun", "crun", "--version"),
     "podman": _program("podman", "podman", "--version"),

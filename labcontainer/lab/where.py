@@ -285,12 +285,12 @@ class Line:
 
 def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
     """What a program in the guest gets: the guest's own variables and those of the lab."""
-    from labcontainer.vm import boot
+    from labcontainer.vm.guest import GUEST_ENV
 
     passed = {k: v for k, v in os.environ.items() if k.startswith(_PASSED)}
     passed.pop("LABCONTAINER_HOME", None)  # what is kept there is the host's; see boot.py
-    own = {**boot.GUEST_ENV, **passed, "LABCONTAINER_WORK": str(student.home())}
-    own["PATH"] = f"{os.path.dirname(sys.executable)}:{boot.GUEST_ENV['PATH']}"
+    own = {**GUEST_ENV, **passed, "LABCONTAINER_WORK": str(student.home())}
+    own["PATH"] = f"{os.path.dirname(sys.executable)}:{GUEST_ENV['PATH']}"
     own["LABCONTAINER_WHERE"] = HERE  # it is there already
     return {**own, **(given or {})}
 

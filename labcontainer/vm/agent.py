@@ -1,6 +1,8 @@
 """The guest's first process: runs the programs that the host asks for, and passes bytes on.
 
-Runs as `python -I -S -E agent.py`, from the host's file tree, without the package on its path.
+Runs as `python -I -S -E agent.py LINE [ROOT]`: LINE is the device that leads to the host, ROOT the
+directory that programs have as their root. From the host's file tree or the initramfs, without the
+package on its path.
 The messages are drawn in frames.py.
 """
 
@@ -12,6 +14,7 @@ import select
 import signal
 import sys
 import time
+import warnings  # noqa: F401  os.execvpe asks for it, in a child whose root may be another
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import frames  # type: ignore[import-not-found, unused-ignore]
@@ -83,6 +86,8 @@ def become(request: dict[str, Any], streams: tuple[int, int, int]) -> None:
         for number, end in enumerate(streams):
             os.dup2(end, number)
         os.setsid()
+        if len(sys.argv) > 2:
+            os.chroot(sys.argv[2])
         own_group(request["uid"])
         os.setgroups([])
         os.setresgid(request["gid"], request["gid"], request["gid"])
@@ -220,4 +225,4 @@ class Agent:
 
 
 if __name__ == "__main__":
-    Agent(os.open("/dev/ttyS0", os.O_RDWR | os.O_NOCTTY)).serve()
+    Agent(os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY)).serve()

@@ -11,6 +11,7 @@ import os
 import shlex
 
 from labcontainer.record import Record
+from labcontainer.vm.guest import GUEST_ENV
 
 SECTOR = 512
 AGENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "agent.py")
@@ -24,12 +25,6 @@ MODULES = (
     "xt_tcpudp fuse"
 ).split()
 CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids")
-GUEST_ENV = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "HOME": "/root",
-    "LANG": "C.UTF-8",
-    "TMPDIR": "/tmp",
-}
 
 
 class Boot(Record):
@@ -163,7 +158,7 @@ def _users() -> list[Step]:
 def _agent(boot: Boot) -> Step:
     name = f"hostname {shlex.quote(boot.hostname)}"
     line = "stty -F /dev/ttyS0 raw -echo"
-    words = shlex.join([boot.python, "-I", "-S", "-E", AGENT])
+    words = shlex.join([boot.python, "-I", "-S", "-E", AGENT, "/dev/ttyS0"])
     return Step("the line to the host, and the agent", f"{name}; {line} && exec {words}")
 
 
@@ -173,12 +168,13 @@ def script(boot: Boot) -> bytes:
     A step that fails ends the first process, which the kernel answers with a panic: the words on
     the console say which step it was.
     """
-    lines = [_line(step) for step in plan(boot)]
+    lines = [line_of(step) for step in plan(boot)]
     text = "\n".join([*lines, ""]).encode()
     return text + b"\n" * (-len(text) % SECTOR)
 
 
-def _line(step: Step) -> str:
+def line_of(step: Step) -> str:
+    """A step as a line of shell: it says its name and ends the boot where it fails."""
     if step.optional:
         return f"{{ {step.command}; }} 2>/dev/null || :"
     said = shlex.quote(f"labcontainer: boot failed at: {step.what}")
