@@ -9,7 +9,7 @@ from labcontainer.engine import filters, image_documents
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from labcontainer.image.store import Image
 
@@ -29,7 +29,7 @@ def listed(images: list[Image], wanted: Filters, find: Callable[[str], Image]) -
         UsageError: there is no such filter, or its value is none.
         NotFoundError: `before` or `since` names nothing.
     """
-    filters.check(wanted, LISTED)
+    check(wanted, LISTED)
     found = [one for one in images if _passes(one, wanted)]
     if patterns := wanted.get("reference"):
         named = [one.replace(names=_fitting(one, patterns)) for one in found]
@@ -41,6 +41,17 @@ def listed(images: list[Image], wanted: Filters, find: Callable[[str], Image]) -
         moment = image_documents.created(find(word))
         found = [one for one in found if image_documents.created(one) > moment]
     return found
+
+
+def check(wanted: Filters, allowed: Collection[str]) -> None:
+    """Refuse what is no filter before any image is looked at.
+
+    Raises:
+        UsageError: there is no such filter, or its value is none.
+    """
+    filters.check(wanted, allowed)
+    filters.is_true(wanted, "dangling")
+    filters.until(wanted, time.time())
 
 
 def _passes(image: Image, wanted: Filters) -> bool:

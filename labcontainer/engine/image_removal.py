@@ -122,7 +122,7 @@ def prune(images: Images, wanted: Mapping[str, list[str]]) -> Document:
     Raises:
         UsageError: there is no such filter.
     """
-    filters.check(wanted, image_filters.PRUNED)
+    image_filters.check(wanted, image_filters.PRUNED)
     every = not filters.is_true(wanted, "dangling", default=True)
     going: list[Image] = []
 

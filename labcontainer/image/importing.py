@@ -32,7 +32,7 @@ def import_root(
     """
     with store.lease():
         layer = packing.store_archive(store, stream)
-        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         comment = message or "Imported from -"
         described = documents.ImageConfig(
             platform, (layer.diff_id,), config, ({"created": now, "comment": comment},), now
