@@ -20,6 +20,7 @@ from labcontainer.lab.figures import Canvas, bars, figure
 from labcontainer.lab.figures_build import build_graph
 from labcontainer.lab.figures_layers import layer_stack
 from labcontainer.lab.figures_merkle import merkle_tree
+from labcontainer.lab.figures_network import network_map
 from labcontainer.lab.helper import (
     alias,
     attempt,
@@ -60,6 +61,7 @@ __all__ = [
     "live",
     "merkle_tree",
     "mine",
+    "network_map",
     "number",
     "output",
     "overview",

@@ -7,8 +7,10 @@ import urllib.parse
 import xml.etree.ElementTree as ET
 
 from labcontainer.build import dockerfile, graph
-from labcontainer.lab import figures_build, figures_layers, figures_merkle
+from labcontainer.kernel.netlink import Address, Link
+from labcontainer.lab import figures_build, figures_layers, figures_merkle, figures_network
 from labcontainer.lab.figures import Figure
+from labcontainer.topology import Place, Topology
 
 DOCKERFILE = """\
 FROM tools AS base
@@ -73,3 +75,20 @@ def test_long_instructions_are_cut_in_the_drawing_and_whole_in_the_table() -> No
     figure = figures_build.build_graph(graph.draw_up(dockerfile.parse(f"FROM a\n{long}\n")))
     assert any(word.endswith("…") for word in words_in(figure))
     assert long in figure.text
+
+
+def test_a_network_shows_each_cable_and_which_bridge_it_ends_in() -> None:
+    bridge = Link(2, "br0", "bridge", "", 1500, True, 0, 0, -1)
+    ours = Link(3, "lc0", "veth", "", 1500, True, 2, 2, 0)
+    theirs = Link(2, "eth0", "veth", "", 1500, False, 0, 3, 0)
+    host = Place("host", (bridge, ours), (Address(2, "10.1.0.1/24"), Address(2, "fe80::1/64")), ())
+    box = Place("box", (theirs,), (), ())
+    figure = figures_network.network_map(
+        Topology((host, box), ((("box", "eth0"), ("host", "lc0")),))
+    )
+    words = words_in(figure)
+    assert {"br0", "10.1.0.1/24", "lc0", "eth0 (down)"} <= set(words)
+    assert "Bridge br0 of host has the ports lc0; a cable from box:eth0 to host:lc0." in figure.text
+    rows = [row.split() for row in figure.text.splitlines()]
+    assert ["host", "lc0", "up", "-", "br0", "box:eth0"] in rows
+    assert ["box", "eth0", "down", "-", "-", "host:lc0"] in rows
