@@ -39,7 +39,7 @@ Pairs = dict[str, str]
 Documents = list[dict[str, Any]]
 
 
-class Config(Body):
+class Config(Body, frozen=True):
     """What an image can say too: the program and its surroundings."""
 
     hostname: str = ""
@@ -69,7 +69,7 @@ class Config(Body):
     shell: Words | None = None
 
 
-class Resources(Body):
+class Resources(Body, frozen=True):
     """Limits: sizes in bytes, times in microseconds, NanoCpus in billionths of a processor."""
 
     cpu_shares: int = 0
@@ -106,21 +106,21 @@ class Resources(Body):
     io_maximum_bandwidth: int = 0
 
 
-class LogConfig(Body):
+class LogConfig(Body, frozen=True):
     """Where its output is kept."""
 
     type: str = ""
     config: Pairs = {}
 
 
-class RestartPolicy(Body):
+class RestartPolicy(Body, frozen=True):
     """When it is started again."""
 
     name: str = ""
     maximum_retry_count: int = 0
 
 
-class HostConfig(Resources):
+class HostConfig(Resources, frozen=True):
     """What only this host's engine decides."""
 
     binds: Words | None = None
@@ -164,13 +164,13 @@ class HostConfig(Resources):
     readonly_paths: Words | None = None
 
 
-class NetworkingConfig(Body):
+class NetworkingConfig(Body, frozen=True):
     """Networks by name, each with the container's place in it."""
 
     endpoints_config: dict[str, dict[str, Any]] = {}
 
 
-class Create(Config):
+class Create(Config, frozen=True):
     """POST /containers/create."""
 
     host_config: HostConfig = HostConfig()
@@ -183,13 +183,13 @@ class Create(Config):
         return config, host, networking
 
 
-class Update(Resources):
+class Update(Resources, frozen=True):
     """POST /containers/{id}/update: only what is given changes."""
 
     restart_policy: RestartPolicy | None = None
 
 
-class Exec(Body):
+class Exec(Body, frozen=True):
     """POST /containers/{id}/exec."""
 
     attach_stdin: bool = False
@@ -205,7 +205,7 @@ class Exec(Body):
     working_dir: str = ""
 
 
-class ExecStart(Body):
+class ExecStart(Body, frozen=True):
     """POST /exec/{id}/start."""
 
     detach: bool = False

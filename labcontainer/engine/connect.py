@@ -60,7 +60,7 @@ class Connection(Record):
         """The text of the container's /etc/resolv.conf."""
         from labcontainer import nameserver, usernet
 
-        host = _host_resolv_conf()
+        host = host_resolv_conf()
         if self.mode == "host" and not (self.asked.dns or self.asked.dns_search):
             return host
         server = usernet.RESOLVER if self.mode in ROUTERS and not self.asked.dns else ""
@@ -112,7 +112,7 @@ def choose(asked: request.Request, rootless: bool, tell: Callable[[str], None]) 
         return Connection("none", asked)
 
 
-def _host_resolv_conf() -> str:
+def host_resolv_conf() -> str:
     """The host's name servers; behind systemd-resolved those that it asks itself, as in Docker."""
     for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
         try:

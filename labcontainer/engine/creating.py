@@ -50,9 +50,7 @@ def create(
         if not settled["Hostname"] and "host" not in (host["NetworkMode"], host["UTSMode"]):
             settled["Hostname"] = identity[:12]
         os.makedirs(home, mode=0o711)
-        made.mounts = engine.volumes.resolve(
-            identity, settled, host, image.config.config, engine.containers
-        )
+        made.mounts = engine.volumes.resolve(identity, settled, host, engine.containers)
         try:
             launch.make_root(engine, made)
         except BaseException:

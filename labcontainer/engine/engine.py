@@ -38,7 +38,7 @@ class Engine:
         self.identity = _identity(self.records)
         self.events = Events()
         self.volumes = Volumes(self.records, self.events, f"{home}/engine/volumes")
-        self.networks = Networks(self.records, self.events)
+        self.networks = Networks(self.records, self.events, _ledger(home))
         self.images = Images(self.store, self.events)
         self.containers = Containers(self)
         self.execs = Execs(self)
@@ -59,6 +59,17 @@ class Engine:
         self.zygotes.close()
         self.records.close()
         os.close(self._lock)
+
+
+def _ledger(home: str) -> str:
+    """What is changed of this host's network, written down: root's is one for all homes."""
+    from labcontainer.image import inside
+
+    return (
+        f"{home}/engine/network.json"
+        if inside.in_user_namespace()
+        else "/run/labcontainer/network.json"
+    )
 
 
 def _identity(records: Records) -> str:

@@ -76,8 +76,6 @@ def _place(engine: Engine, container: Container, asked: request.Request) -> ocic
     with view.View(container) as root:
         user = users.lookup_user(asked.user, root.fd)
         extra = users.lookup_groups(asked.group_add, root.fd)
-        for mount in engine.volumes.needs_copy(container):
-            engine.volumes.fill(mount, root.path)
     rootless = inside.in_user_namespace()
     mode = engine.networks.mode(container)
     joined, shm = _joined(engine, container, mode)
@@ -165,6 +163,10 @@ def make_root(engine: Engine, container: Container) -> None:
         initlayer.place(tree, f"{home}/init", mount["Destination"].strip("/"), not is_file)
     if not view.probe(container):
         _copy_image(engine, container)
+    if empty := engine.volumes.needs_copy(container):
+        with view.View(container) as root:
+            for mount in empty:
+                engine.volumes.fill(mount, root.fd)
 
 
 def _copy_image(engine: Engine, container: Container) -> None:

@@ -335,6 +335,7 @@ class Lives:
             if not remembered.running:
                 remembered.status, remembered.started_at = states.RUNNING, moments.now()
             remembered.status = directory.status(directory.load())
+            self._engine.networks.rejoin(container)
             self._watch_over(container, handle)
             self._health.begin(container)
             self._save(container)

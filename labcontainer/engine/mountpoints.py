@@ -1,0 +1,291 @@
+"""What is mounted in a container: Docker's words for it, parsed; and the image's files in a volume.
+
+Binds         /host/path:/target[:ro]   name:/target
+Mounts        {"Type": "bind" | "volume" | "tmpfs", "Source", "Target", …}
+Volumes       /target: an anonymous volume (the image may ask for it)
+VolumesFrom   another container's mount points
+Tmpfs         /target: options
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+
+from labcontainer import errors
+from labcontainer.engine import request
+from labcontainer.kernel import confined
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, NoReturn
+
+    from labcontainer.engine.container import Container
+    from labcontainer.engine.containers import Containers
+
+    Document = dict[str, Any]
+
+PROPAGATIONS = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
+IGNORED = ("z", "Z", "cached", "delegated", "consistent")
+OPTIONS = ("type", "o", "device")
+
+
+def parse(config: Document, host: Document, containers: Containers) -> list[Document]:
+    """The mount points that Config and HostConfig ask for, ordered by their place.
+
+    Raises:
+        UsageError: one is off, or two have the same place.
+        NotFoundError: a container of VolumesFrom is not there.
+    """
+    found: dict[str, Document] = {}
+    for one in _inherited(host["VolumesFrom"] or (), containers):
+        found[one["Destination"]] = one
+    own: dict[str, Document] = {}
+    for one in (*map(bind, host["Binds"] or ()), *map(mount, host["Mounts"] or ())):
+        if one["Destination"] in own:
+            raise errors.UsageError(f"Duplicate mount point: {one['Destination']}")
+        own[one["Destination"]] = one
+    for target, options in (host["Tmpfs"] or {}).items():
+        place = destination(target, target)
+        if place in own:
+            raise errors.UsageError(f"Duplicate mount point: {place}")
+        own[place] = _point("tmpfs", "", place) | {"_options": options, "_hidden": True}
+    found |= own
+    for target in config["Volumes"] or {}:
+        place = destination(target, target)
+        if place not in found:
+            found[place] = _volume("", place)
+    places = sorted(found, key=lambda place: (place.count("/"), place))
+    return [found[place] for place in places]
+
+
+def _inherited(words: Iterable[str], containers: Containers) -> Iterable[Document]:
+    for word in words:
+        name, _, mode = word.partition(":")
+        if mode not in ("", "ro", "rw", "z"):
+            raise errors.UsageError(f'invalid mode: "{mode}" in volumes-from')
+        for one in containers.find(name).mounts:
+            if not one.get("_hidden"):
+                inherited = {**one, "_anonymous": False}
+                yield inherited | ({"RW": False, "Mode": "ro"} if mode == "ro" else {})
+
+
+def _point(kind: str, source: str, place: str, *, writable: bool = True) -> Document:
+    return {"Type": kind, "Source": source, "Destination": place, "Mode": "", "RW": writable,
+            "Propagation": ""}  # fmt: skip
+
+
+def _volume(name: str, place: str, *, writable: bool = True) -> Document:
+    return {"Name": name, "Driver": "local", **_point("volume", "", place, writable=writable)}
+
+
+def destination(target: str, spec: str) -> str:
+    """A place in a container.
+
+    Raises:
+        UsageError: it is not absolute, or `/`.
+    """
+    if not target.startswith("/"):
+        _bad(spec, f"invalid mount path: '{target}' mount path must be absolute")
+    if os.path.normpath(target) == "/":
+        _bad(spec, "invalid specification: destination can't be '/'")
+    return os.path.normpath(target)
+
+
+def _bad(spec: str, why: str) -> NoReturn:
+    raise errors.UsageError(f"invalid volume specification: '{spec}': {why}")
+
+
+def bind(word: str) -> Document:
+    """`SRC:DST[:options]`: a directory of the host's by its path, a volume by its name.
+
+    Raises:
+        UsageError: it is none.
+    """
+    parts = word.split(":")
+    if len(parts) not in (2, 3) or not all(parts[:2]):
+        _bad(word, "it is SRC:DST[:options]")
+    place = destination(parts[1], word)
+    options = parts[2].split(",") if len(parts) == 3 and parts[2] else []
+    if parts[0].startswith("/"):
+        one = _point("bind", os.path.normpath(parts[0]), place)
+        one |= {"Propagation": "rprivate", "_create": True}
+    else:
+        one = _volume(parts[0], place)
+    one["Mode"] = ",".join(options)
+    for option in options:
+        if option in ("ro", "rw"):
+            one["RW"] = option == "rw"
+        elif option in PROPAGATIONS and one["Type"] == "bind":
+            one["Propagation"] = option
+        elif option == "nocopy" and one["Type"] == "volume":
+            one["_nocopy"] = True
+        elif option not in IGNORED:
+            _bad(word, f'invalid mode: "{parts[2]}"')
+    return one
+
+
+def mount(asked: Document) -> Document:
+    """An entry of Mounts.
+
+    Raises:
+        UsageError: it is off.
+    """
+    kind, source, target = (str(asked.get(key) or "") for key in ("Type", "Source", "Target"))
+    if not target:
+        _wrong(kind, "field Target must not be empty")
+    if kind not in ("bind", "volume", "tmpfs"):
+        _wrong(kind, f'mount type unknown: "{kind}"')
+    if not target.startswith("/"):
+        _wrong(kind, f"invalid mount path: '{target}' mount path must be absolute")
+    place = destination(target, target)
+    writable = not asked.get("ReadOnly", False)
+    if kind == "bind":
+        return _bind_mount(asked, source, place, writable)
+    if kind == "tmpfs":
+        return _tmpfs_mount(asked, source, place, writable)
+    return _volume_mount(asked, source, place, writable)
+
+
+def _wrong(kind: str, why: str) -> NoReturn:
+    raise errors.UsageError(f'invalid mount config for type "{kind}": {why}')
+
+
+def _bind_mount(asked: Document, source: str, place: str, writable: bool) -> Document:
+    options = asked.get("BindOptions") or {}
+    if not source.startswith("/"):
+        _wrong("bind", f"invalid mount path: '{source}' mount path must be absolute"
+               if source else "field Source must not be empty")  # fmt: skip
+    if not os.path.lexists(source) and not options.get("CreateMountpoint"):
+        _wrong("bind", f"bind source path does not exist: {source}")
+    propagation = options.get("Propagation") or "rprivate"
+    if propagation not in PROPAGATIONS:
+        _wrong("bind", f"invalid propagation mode: {propagation}")
+    one = _point("bind", os.path.normpath(source), place, writable=writable)
+    return one | {"Propagation": propagation, "_nonrecursive": bool(options.get("NonRecursive")),
+                  "_create": bool(options.get("CreateMountpoint"))}  # fmt: skip
+
+
+def _tmpfs_mount(asked: Document, source: str, place: str, writable: bool) -> Document:
+    if source:
+        _wrong("tmpfs", "field Source must not be specified")
+    options = asked.get("TmpfsOptions") or {}
+    words = [f"size={options['SizeBytes']}"] if options.get("SizeBytes") else []
+    words += [f"mode={options['Mode']:o}"] if options.get("Mode") else []
+    words += [] if writable else ["ro"]
+    return _point("tmpfs", "", place, writable=writable) | {"_options": ",".join(words)}
+
+
+def _volume_mount(asked: Document, source: str, place: str, writable: bool) -> Document:
+    options = asked.get("VolumeOptions") or {}
+    driver = options.get("DriverConfig") or {}
+    one = _volume(source, place, writable=writable)
+    one["Mode"] = "z"
+    one["_nocopy"] = bool(options.get("NoCopy"))
+    one["_subpath"] = str(options.get("Subpath") or "")
+    one["_create_volume"] = {"Labels": options.get("Labels"), "Driver": driver.get("Name"),
+                             "DriverOpts": driver.get("Options")}  # fmt: skip
+    return one
+
+
+def check_options(options: dict[str, str]) -> None:
+    """The options of the local driver: a bind of a directory, or a tmpfs.
+
+    Raises:
+        UsageError: others. UnsupportedError: another kind of file system.
+    """
+    for name in options:
+        if name not in OPTIONS:
+            raise errors.UsageError(f'invalid option: "{name}"')
+    kind = options.get("type", "")
+    if options and kind != "tmpfs" and not is_bind(options):
+        raise errors.UnsupportedError(
+            f"a volume of type {kind!r}", "a bind of a directory and tmpfs can be had",
+            "mount it on the host, and bind that",
+        )  # fmt: skip
+
+
+def is_bind(options: dict[str, str]) -> bool:
+    """Whether a volume's options make it another name for a directory of the host's."""
+    return bool({"bind", "rbind"} & set(options.get("o", "").split(",")))
+
+
+# --- for the container's configuration ------------------------------------------------------------
+
+
+def requests(
+    container: Container,
+) -> tuple[tuple[request.Volume, ...], tuple[request.Tmpfs, ...]]:
+    """What the container's configuration mounts.
+
+    Raises:
+        UsageError: a bind's source is gone.
+    """
+    volumes, memories = [], []
+    for one in container.mounts:
+        options = one.get("_options") or ""
+        if one["Type"] == "tmpfs":
+            memories.append(_tmpfs(one["Destination"], options))
+        elif isinstance(options, dict) and options and not is_bind(options):
+            memories.append(_tmpfs(one["Destination"], options.get("o", "")))
+        else:
+            volumes.append(_shown(one, options))
+    return tuple(volumes), tuple(memories)
+
+
+def _tmpfs(target: str, options: str) -> request.Tmpfs:
+    words = tuple(word for word in options.split(",") if word)
+    return request.Tmpfs(target, (*request.Tmpfs.options, *words))
+
+
+def _shown(one: Document, options: Any) -> request.Volume:
+    source = options["device"] if isinstance(options, dict) and options else one["Source"]
+    if one.get("_subpath"):
+        source = _subpath(source, one["_subpath"])
+    if not os.path.lexists(source):
+        if not (one.get("_create") or one["Type"] == "volume"):
+            _wrong("bind", f"bind source path does not exist: {source}")
+        os.makedirs(source)
+    return request.Volume(
+        source, one["Destination"], readonly=not one["RW"],
+        recursive=not one.get("_nonrecursive"), propagation=one["Propagation"] or "rprivate",
+    )  # fmt: skip
+
+
+def _subpath(source: str, path: str) -> str:
+    """A directory inside a volume; a link in it must not lead out."""
+    fd = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        there = confined.open_in(fd, path)
+    except OSError as error:
+        why = f"cannot access path {path!r} of the volume: {error.strerror}"
+        raise errors.UsageError(why) from None
+    finally:
+        os.close(fd)
+    try:
+        return os.readlink(f"/proc/self/fd/{there}")
+    finally:
+        os.close(there)
+
+
+def copy_up(root_fd: int, target: str, directory: str) -> None:
+    """Copy what is at a path inside a root into an empty directory, with its owner and mode."""
+    try:
+        there = confined.open_in(root_fd, target, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        about = os.fstat(there)
+        if os.listdir(there):
+            # Its path is our own descriptor's: cp(1) can't be led astray by a link.
+            words = ["cp", "-a", "--reflink=auto", f"/proc/{os.getpid()}/fd/{there}/.", directory]
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            if done.returncode:
+                said = done.stderr.strip().splitlines()[-1]
+                raise errors.LabError(f"copying {target} into its volume failed: {said}")
+        os.chown(directory, about.st_uid, about.st_gid)
+        os.chmod(directory, stat.S_IMODE(about.st_mode))
+    finally:
+        os.close(there)

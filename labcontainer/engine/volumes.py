@@ -1,0 +1,261 @@
+"""Volumes: directories that outlive their containers, and all else that is mounted in one.
+
+    FOLDER/NAME/_data   a named volume, or an anonymous one (its name is 64 hexadecimal digits)
+
+What a container is asked to mount (Binds, Mounts, Volumes, VolumesFrom, Tmpfs) becomes its mount
+points, in Docker's shape. Keys that begin with `_` are the engine's own, and are shown to nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import threading
+
+from labcontainer import errors
+from labcontainer.engine import filters, moments, mountpoints, request, usage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from labcontainer.engine.container import Container
+    from labcontainer.engine.containers import Containers
+    from labcontainer.engine.events import Events
+    from labcontainer.engine.records import Records
+
+    Document = dict[str, Any]
+    Filters = Mapping[str, list[str]]
+
+ANONYMOUS = "com.docker.volume.anonymous"
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+FILTERS = ("dangling", "driver", "label", "name")
+
+
+class Volumes:
+    """The volumes of one engine, by name."""
+
+    containers: Containers
+
+    def __init__(self, records: Records, events: Events, folder: str) -> None:
+        self._records, self._events, self._folder = records, events, folder
+        self._lock = threading.RLock()
+        self._all: dict[str, Document] = {one["Name"]: one for one in records.all("volume")}
+
+    # --- volumes ----------------------------------------------------------------------------------
+
+    def create(self, asked: Document) -> Document:
+        """Make a volume, or find the one of that name.
+
+        Raises:
+            UsageError: the name is none. ExistsError: it is there with another driver.
+            UnsupportedError: a driver, or an option of it, that there is not.
+        """
+        name = asked.get("Name") or os.urandom(32).hex()
+        driver, options = asked.get("Driver") or "local", asked.get("DriverOpts") or {}
+        check_name(name)
+        if driver not in ("local", "default"):
+            raise errors.NotFoundError(
+                f'error looking up volume plugin {driver}: plugin "{driver}" not found'
+            )
+        mountpoints.check_options(options)
+        with self._lock:
+            if name in self._all:
+                return self.inspect(name)
+            path = f"{self._folder}/{name}/_data"
+            labels = dict(asked.get("Labels") or {})
+            if not asked.get("Name"):
+                labels[ANONYMOUS] = ""
+            os.makedirs(path, mode=0o755, exist_ok=True)
+            made: Document = {
+                "CreatedAt": moments.now(),
+                "Driver": "local",
+                "Labels": labels,
+                "Mountpoint": path,
+                "Name": name,
+                "Options": options or None,
+                "Scope": "local",
+            }
+            self._all[name] = made
+            self._records.save("volume", name, name, made)
+        self._events.tell("volume", "create", name, driver="local")
+        return made
+
+    def inspect(self, name: str) -> Document:
+        """One volume.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        with self._lock:
+            found = self._all.get(name)
+        if found is None:
+            raise errors.NotFoundError(f"get {name}: no such volume")
+        return found
+
+    def select(self, given: Filters) -> Document:
+        """All that pass the filters."""
+        filters.check(given, FILTERS)
+        dangling = given.get("dangling")
+        wanted = filters.is_true(given, "dangling")
+        with self._lock:
+            found = sorted(self._all.values(), key=lambda one: str(one["Name"]))
+        shown = [
+            one for one in found
+            if filters.labels(one["Labels"], given.get("label", []))
+            and ("name" not in given or any(word in one["Name"] for word in given["name"]))
+            and ("driver" not in given or one["Driver"] in given["driver"])
+            and (not dangling or (not self.users(one["Name"])) == wanted)
+        ]  # fmt: skip
+        return {"Volumes": shown, "Warnings": None}
+
+    def users(self, name: str) -> tuple[str, ...]:
+        """The ids of the containers that have a volume."""
+        return tuple(
+            one.id
+            for one in self.containers.all()
+            if any(mount.get("Name") == name for mount in one.mounts)
+        )
+
+    def remove(self, name: str, *, force: bool = False) -> None:
+        """Delete a volume and what is in it.
+
+        Raises:
+            NotFoundError: there is none (with `force` that is no failure).
+            StateError: a container has it.
+        """
+        with self._lock:
+            if name not in self._all:
+                if force:
+                    return
+                raise errors.NotFoundError(f"get {name}: no such volume")
+            if users := self.users(name):
+                shown = ", ".join(users)
+                raise errors.StateError(f"remove {name}: volume is in use - [{shown}]")
+            self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        shutil.rmtree(f"{self._folder}/{name}", ignore_errors=False)
+        del self._all[name]
+        self._records.delete("volume", name)
+        self._events.tell("volume", "destroy", name, driver="local")
+
+    def prune(self, given: Filters, *, only_anonymous: bool = True) -> Document:
+        """Delete volumes that no container has; named ones only where `all` asks for them."""
+        filters.check(given, ("all", "label", "label!"))
+        anonymous = only_anonymous and not filters.is_true(given, "all")
+        deleted, freed = [], 0
+        with self._lock:
+            for one in list(self._all.values()):
+                labels = one["Labels"]
+                unwanted = given.get("label!")
+                if (
+                    (anonymous and ANONYMOUS not in labels)
+                    or self.users(one["Name"])
+                    or not filters.labels(labels, given.get("label", []))
+                    or (unwanted and not filters.no_labels(labels, unwanted))
+                ):
+                    continue
+                freed += usage.of_directory(one["Mountpoint"])
+                self._delete(one["Name"])
+                deleted.append(one["Name"])
+        self._events.tell("volume", "prune", "", reclaimed=str(freed))
+        return {"VolumesDeleted": deleted, "SpaceReclaimed": freed}
+
+    def usage(self) -> list[Document]:
+        """All with their size and the number of their users, for `system df`."""
+        with self._lock:
+            found = list(self._all.values())
+        return [
+            {**one, "UsageData": {"RefCount": len(self.users(one["Name"])),
+                                  "Size": usage.of_directory(one["Mountpoint"])}}
+            for one in found
+        ]  # fmt: skip
+
+    # --- of one container -------------------------------------------------------------------------
+
+    def resolve(
+        self, identity: str, config: Document, host: Document, containers: Containers
+    ) -> list[Document]:
+        """The mount points of a new container; volumes that it names are made.
+
+        Raises:
+            UsageError: a mount is off, or two have the same place.
+            NotFoundError: a container of VolumesFrom is not there.
+        """
+        found = mountpoints.parse(config, host, containers)
+        for one in found:
+            if one["Type"] == "volume":
+                self._settle(one)
+                self._events.tell(
+                    "volume", "mount", one["Name"], container=identity,
+                    destination=one["Destination"], driver="local", propagation="",
+                    **{"read/write": str(one["RW"]).lower()},
+                )  # fmt: skip
+        return found
+
+    def _settle(self, mount: Document) -> None:
+        """Make, or find, the volume of a mount point."""
+        asked = {"Name": mount["Name"], **mount.pop("_create_volume", {})}
+        volume = self.create(asked)
+        mount["Name"], mount["Source"] = volume["Name"], volume["Mountpoint"]
+        mount["Driver"] = "local"
+        mount["_anonymous"] = not asked["Name"]
+        if volume["Options"]:
+            mount["_options"] = volume["Options"]
+
+    def requests(
+        self, container: Container
+    ) -> tuple[tuple[request.Volume, ...], tuple[request.Tmpfs, ...]]:
+        """What the container's configuration mounts.
+
+        Raises:
+            UsageError: a bind's source is gone.
+        """
+        return mountpoints.requests(container)
+
+    def needs_copy(self, container: Container) -> list[Document]:
+        """Mount points of volumes that are empty: the image's files go there."""
+        return [
+            one for one in container.mounts
+            if one["Type"] == "volume" and not one.get("_nocopy") and not one.get("_options")
+            and os.path.isdir(one["Source"]) and not os.listdir(one["Source"])
+        ]  # fmt: skip
+
+    def fill(self, mount: Document, root_fd: int) -> None:
+        """Copy what the image has at a mount point into its volume."""
+        mountpoints.copy_up(root_fd, mount["Destination"], mount["Source"])
+
+    def release(self, container: Container, remove: bool) -> None:
+        """The container is gone: with `remove` its anonymous volumes go with it."""
+        for one in container.mounts:
+            if remove and one.get("_anonymous"):
+                try:
+                    self._remove_unused(str(one["Name"]), container.id)
+                except (errors.LabError, OSError):
+                    continue  # another container has it from this one
+
+    def _remove_unused(self, name: str, but: str) -> None:
+        with self._lock:
+            if name in self._all and not set(self.users(name)) - {but}:
+                self._delete(name)
+
+
+def check_name(name: str) -> None:
+    """Refuse what would not be one directory.
+
+    Raises:
+        UsageError: it has other letters than Docker allows.
+    """
+    if len(name) < 2:
+        raise errors.UsageError(
+            "volume name is too short, names should be at least two alphanumeric characters"
+        )
+    if not _NAME.fullmatch(name):
+        raise errors.UsageError(
+            f'create {name}: "{name}" includes invalid characters for a local volume name, only '
+            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, '
+            "use absolute path"
+        )
