@@ -36,6 +36,15 @@ class Place:
             for request in requests:
                 there.do(request)
 
+    def ask(self, request: bytes) -> int:
+        """Send a netlink message made by hand; the errno of the kernel's answer, 0 for yes.
+
+        Raises:
+            TimeoutError: to the kernel it was no message.
+        """
+        with netlink.connect_in(self.fd) as there:
+            return there.ask(request)
+
     def open(self, path: str, flags: int = os.O_RDONLY) -> int:
         """A descriptor of a file that shows another thing in each namespace, as /proc/sys/net."""
         return netlink.open_in(self.fd, lambda: os.open(path, flags))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
 import struct
 
-from labcontainer.kernel import netlink, rtnetlink
+from labcontainer.kernel import rtnetlink
 from labcontainer.lab import places
 from labcontainer.lab.exercise import Exercise, Outcome, Wrong, done, not_yet
 from labcontainer.lab.trial import Trial
@@ -96,19 +95,11 @@ def _says(sent: bytes) -> Outcome | None:
 
 def _ask(place: places.Place, sent: bytes) -> str:
     """Send it as it is; the kernel's answer as a word."""
-    with socket.socket(fileno=netlink.open_in(place.fd, _make_netlink)) as asking:
-        asking.settimeout(1)
-        asking.send(sent)
-        try:
-            answer = asking.recv(4096)
-        except TimeoutError:
-            return "nothing"
-    code = -struct.unpack_from("=i", answer, 16)[0]
+    try:
+        code = place.ask(sent)
+    except TimeoutError:
+        return "nothing"
     return os.strerror(code) if code else "OK"
-
-
-def _make_netlink() -> int:
-    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0).detach()
 
 
 EXERCISE = Exercise(
