@@ -11,6 +11,7 @@ What can be asked is in `rtnetlink.py`. netlink(7), rtnetlink(7), netdevice(7).
 from __future__ import annotations
 
 import _socket
+import _thread
 import os
 import struct
 
@@ -344,37 +345,31 @@ def _open() -> _socket.socket:
 def open_in(netns: int, make: Callable[[], int]) -> int:
     """The descriptor that `make()` opens in another network namespace.
 
-    A socket belongs for ever to the namespace it was made in, whoever holds it. A child with one
-    thread goes there, makes it, and sends it back by SCM_RIGHTS, unix(7): the caller, which may
-    have threads, never moves.
+    A socket belongs for ever to the namespace it was made in, whoever holds it. A network namespace
+    is a thread's own, setns(2): one goes there, makes it, and ends. The caller never moves.
 
     Raises:
         OSError: the namespace could not be entered, or `make` failed there.
     """
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        _send_back(theirs, netns, make)
-    theirs.close()
-    reply, ancillary, _flags, _address = ours.recvmsg(4096, _socket.CMSG_SPACE(4))
-    ours.close()
-    os.waitpid(pid, 0)
-    if ancillary:
-        return int(struct.unpack("i", ancillary[0][2][:4])[0])
-    code, _, shown = reply.decode(errors="replace").partition(" ")
-    raise OSError(int(code or 5), os.strerror(int(code or 5)), shown or "open_in")
+    found: list[int | BaseException] = []
+    done = _thread.allocate_lock()
+    done.acquire()
 
+    def go() -> None:
+        try:
+            syscalls.setns(netns, flags.CLONE.NEWNET)
+            found.append(make())
+        except BaseException as error:
+            found.append(error)
+        finally:
+            done.release()
 
-def _send_back(channel: _socket.socket, netns: int, make: Callable[[], int]) -> None:
-    """The child's part of `open_in`; never returns."""
-    try:
-        syscalls.setns(netns, flags.CLONE.NEWNET)
-        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", make()))
-        channel.sendmsg([b"+"], [rights])
-    except OSError as error:
-        channel.send(f"{error.errno} {error.filename or 'a socket in the namespace'}".encode())
-    finally:
-        os._exit(0)
+    _thread.start_new_thread(go, ())
+    done.acquire()
+    (result,) = found
+    if isinstance(result, BaseException):
+        raise result
+    return result
 
 
 def connect_in(netns: int) -> Netlink:
