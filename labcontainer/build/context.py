@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 
 from labcontainer import errors
 from labcontainer.build import ignore
@@ -52,9 +53,8 @@ def of_directory(
     if text is None:
         text = _read(place)
     memory = memory and f"{memory}/{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}"
-    return Context(
-        path, text, os.path.basename(place), left_out=_ignore(path, place), memory=memory
-    )
+    left_out = _ignore(f"{place}.dockerignore", f"{path}/.dockerignore")
+    return Context(path, text, os.path.basename(place), left_out=left_out, memory=memory)
 
 
 def _found(path: str) -> str:
@@ -73,9 +73,9 @@ def _read(place: str) -> bytes:
         raise errors.NotFoundError(f"failed to read Dockerfile {place}: {why}") from None
 
 
-def _ignore(path: str, dockerfile: str) -> Ignore:
-    """The Dockerfile's own `NAME.dockerignore`, else the context's `.dockerignore`."""
-    for place in (f"{dockerfile}.dockerignore", f"{path}/.dockerignore"):
+def _ignore(*places: str) -> Ignore:
+    """The first of the files that is there: the Dockerfile's own comes before the context's."""
+    for place in places:
         try:
             with open(place, "rb") as file:
                 return ignore.parse(file.read(ignore.LARGEST + 1), os.path.basename(place))
@@ -97,8 +97,24 @@ def of_stream(stream: Readable, folder: str, dockerfile: str = "") -> Context:
             data += more
         return Context("", data)
     unpack(_Again(first, stream), folder)
-    dockerfile = dockerfile and Tree((folder,)).resolve(dockerfile)  # never outside of it
-    return of_directory(folder, f"{folder}/{dockerfile}" if dockerfile else "")
+    return _of_stranger(folder, (dockerfile,) if dockerfile else NAMES)
+
+
+def _of_stranger(folder: str, names: tuple[str, ...]) -> Context:
+    """The context of a directory whose links must not lead out of it."""
+    tree = Tree((folder,))
+    found = next((name for name in names if _is_file(tree, name)), "")
+    if not found:
+        raise errors.NotFoundError(f"failed to read Dockerfile {names[0]}: No such file")
+    place = f"{folder}/{tree.resolve(found)}"
+    own = [f"{folder}/{tree.resolve(name)}" for name in (f"{found}.dockerignore", ".dockerignore")
+           if _is_file(tree, name)]  # fmt: skip
+    return Context(folder, _read(place), os.path.basename(found), left_out=_ignore(*own))
+
+
+def _is_file(tree: Tree, name: str) -> bool:
+    about = tree.lstat(tree.resolve(name))
+    return about is not None and stat.S_ISREG(about.st_mode)
 
 
 def _looks_like_archive(first: bytes) -> bool:
@@ -122,6 +138,26 @@ class _Again:
         return data
 
 
+class _Checked:
+    """A bzip2 or xz stream; what is none is an error of ours."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes."""
+        import lzma
+
+        try:
+            return self._stream.read(size)
+        except (EOFError, lzma.LZMAError) as error:
+            raise errors.LabError(f"the archive is torn: {error}") from None
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise errors.LabError(f"the archive is torn: {error}") from None
+
+
 def unpack(stream: Readable, folder: str) -> None:
     """Unpack a context; its owners do not matter."""
     import bz2
@@ -133,9 +169,9 @@ def unpack(stream: Readable, folder: str) -> None:
     first = stream.read(6)
     again: Readable = _Again(first, stream)
     if first.startswith(b"BZh"):
-        again = bz2.BZ2File(cast("IO[bytes]", again))
+        again = _Checked(bz2.BZ2File(cast("IO[bytes]", again)))
     elif first == b"\xfd7zXZ\x00":
-        again = lzma.LZMAFile(cast("IO[bytes]", again))
+        again = _Checked(lzma.LZMAFile(cast("IO[bytes]", again)))
     else:
         again = compression.Reader(again)
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

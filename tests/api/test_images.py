@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import http.client
 import io
 import json
 import re
 import socket
-import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
@@ -18,90 +15,28 @@ from typing import Any
 import docker.errors
 import pytest
 
-from labcontainer.registry.repositories import Repositories
-from labcontainer.registry.server import Options, Server
-from tests.api import shapes
+from tests.api import plain, shapes
+from tests.api.plain import PASSWORD, TAR, USER, Connection, archive, ask, login, member, refused
 from tests.api.world import Daemon
 
 pytestmark = pytest.mark.requires("root", "docker", "busybox")
-
-TAR = {"Content-Type": "application/x-tar"}
-USER, PASSWORD = "alice", "correct-horse"
-
-
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=30)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
-        self.sock.connect(self._path)
-
-
-def ask(
-    daemon: Daemon, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
-) -> tuple[int, bytes]:
-    """A plain request, as no honest client sends it: (status, body of the answer)."""
-    connection = _Connection(str(daemon.socket))
-    try:
-        connection.request(method, path, body, headers or {})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
-
-
-def refused(daemon: Daemon, method: str, path: str, body: bytes = b"",
-            headers: dict[str, str] | None = None) -> tuple[int, str]:  # fmt: skip
-    """A plain request that fails: (status, the one line that it says)."""
-    status, data = ask(daemon, method, path, body, headers)
-    message = json.loads(data)["message"]
-    assert status >= 400, data
-    assert "\n" not in message
-    return status, message
-
-
-def login_header(user: str, password: str) -> dict[str, str]:
-    found = json.dumps({"username": user, "password": password}).encode()
-    return {"X-Registry-Auth": base64.urlsafe_b64encode(found).decode()}
 
 
 @pytest.fixture(autouse=True)
 def same_images(running: Daemon) -> Iterator[None]:
     """Each test begins with the image busybox alone."""
     yield
-    running.clean()
-    keep = running.docker("images", "-q", "--no-trunc", "busybox")
-    for identity in set(running.docker("images", "-aq", "--no-trunc").split()) - {keep}:
-        running.docker("rmi", "-f", identity)
-    extra = [name for name in running.docker("images", "--format", "{{.Repository}}:{{.Tag}}")
-             .split() if name != "busybox:latest"]  # fmt: skip
-    if extra:
-        running.docker("rmi", *extra)
+    plain.only_busybox(running)
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    yield from _served(tmp_path_factory.mktemp("registry"))
+    yield from plain.served(tmp_path_factory.mktemp("registry"))
 
 
 @pytest.fixture(scope="module")
 def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A registry that lets in only who knows the password."""
-    place = tmp_path_factory.mktemp("private")
-    line = subprocess.run(["htpasswd", "-Bbn", USER, PASSWORD], capture_output=True, check=True)
-    (place / "passwords").write_bytes(line.stdout)
-    yield from _served(place, htpasswd=str(place / "passwords"))
-
-
-def _served(place: Path, **options: Any) -> Iterator[str]:
-    server = Server(Repositories(str(place / "data")), Options(port=0, **options))
-    server.start()
-    yield server.url.partition("://")[2]
-    server.shutdown()
-    server.server_close()
+    yield from plain.served_in_private(tmp_path_factory.mktemp("private"))
 
 
 # --- what is here ---------------------------------------------------------------------------------
@@ -164,12 +99,8 @@ def test_names_come_and_go(daemon: Daemon, client: Any) -> None:
 
 
 def test_a_container_keeps_its_image(daemon: Daemon) -> None:
-    root = io.BytesIO()
-    with tarfile.open(fileobj=root, mode="w") as archive:
-        info = tarfile.TarInfo("kept")
-        info.size = 4
-        archive.addfile(info, io.BytesIO(b"kept"))
-    identity = daemon.docker("import", "-c", "LABEL app=1", "-", "app", stdin=root.getvalue())
+    root = archive({"kept": b"kept"})
+    identity = daemon.docker("import", "-c", "LABEL app=1", "-", "app", stdin=root)
     made = daemon.docker("create", "--name", "user", "app", "true")
     said = daemon.fails("rmi", "app")[1]
     assert (
@@ -233,7 +164,7 @@ def test_push_and_pull(daemon: Daemon, client: Any, registry: str) -> None:
 
 
 def test_layers_arrive_with_progress(daemon: Daemon, client: Any, registry: str) -> None:
-    daemon.docker("import", "-", f"{registry}/fresh:1", stdin=_archive({"f": b"x" * 3_000_000}))
+    daemon.docker("import", "-", f"{registry}/fresh:1", stdin=archive({"f": b"x" * 3_000_000}))
     lines = list(client.api.push(f"{registry}/fresh", "1", stream=True, decode=True))
     assert lines[-1]["aux"]["Tag"] == "1"
     assert set(lines[-1]["aux"]) == {"Tag", "Digest", "Size"}
@@ -247,16 +178,6 @@ def test_layers_arrive_with_progress(daemon: Daemon, client: Any, registry: str)
                      "Pull complete"]  # fmt: skip
     moving = [one["progressDetail"] for one in layer if one["status"] == "Downloading"]
     assert moving[-1]["current"] == moving[-1]["total"] > 0
-
-
-def _archive(files: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return out.getvalue()
 
 
 def test_all_tags_of_a_repository(daemon: Daemon, registry: str) -> None:
@@ -299,8 +220,8 @@ def test_who_asks_is_told_by_the_client_alone(daemon: Daemon, client: Any, priva
     query = f"/images/create?fromImage={private}/box&tag=1"
     status, said = refused(daemon, "POST", query)
     assert (status, f"pull access denied for {private}/box" in said) == (404, True)
-    assert ask(daemon, "POST", query, headers=login_header(USER, "wrong"))[0] == 404
-    assert ask(daemon, "POST", query, headers=login_header(USER, PASSWORD))[0] == 200
+    assert ask(daemon, "POST", query, headers=login(USER, "wrong"))[0] == 404
+    assert ask(daemon, "POST", query, headers=login(USER, PASSWORD))[0] == 200
     assert "Status: Image is up to date" in daemon.docker("pull", f"{private}/box:1")
     found = client.api.login(USER, PASSWORD, registry=private, reauth=True)
     shapes.check(found, shapes.AUTHENTICATED)
@@ -324,8 +245,8 @@ def test_save_and_load(daemon: Daemon, client: Any, tmp_path: Path) -> None:
     identity = client.images.get("busybox").id
     daemon.docker("tag", "busybox", "saved:1")
     daemon.docker("save", "-o", f"{tmp_path}/box.tar", "saved:1")
-    with tarfile.open(tmp_path / "box.tar") as archive:
-        names = archive.getnames()
+    with tarfile.open(tmp_path / "box.tar") as saved:
+        names = saved.getnames()
     assert {"manifest.json", "index.json", "oci-layout"} <= set(names)
     daemon.docker("rmi", "saved:1")
     assert daemon.docker("load", "-i", f"{tmp_path}/box.tar") == "Loaded image: saved:1"
@@ -334,18 +255,12 @@ def test_save_and_load(daemon: Daemon, client: Any, tmp_path: Path) -> None:
     assert loaded.id == identity
     assert "No such image" in daemon.fails("save", "-o", f"{tmp_path}/x", "saved:1", "nothing")[1]
     both = daemon.call("docker", "save", "saved:1", "busybox").stdout
-    found = json.loads(_member(both, "manifest.json"))
+    found = json.loads(member(both, "manifest.json"))
     assert [one["RepoTags"] for one in found] == [["saved:1", "busybox:latest"]]
 
 
-def _member(archive: bytes, name: str) -> bytes:
-    file = tarfile.open(fileobj=io.BytesIO(archive)).extractfile(name)
-    assert file is not None
-    return file.read()
-
-
 def test_import(daemon: Daemon, client: Any) -> None:
-    data = _archive({"hello": b"hello"})
+    data = archive({"hello": b"hello"})
     identity = daemon.docker(
         "import", "-m", "why", "-c", 'CMD ["true"]', "-c", "ENV A=b", "-", "made:1", stdin=data
     )
@@ -359,22 +274,22 @@ def test_import(daemon: Daemon, client: Any) -> None:
 def test_archives_that_are_none(daemon: Daemon) -> None:
     before = daemon.docker("images", "-aq")
     evil = {"manifest.json": b'[{"Config": "../../etc/passwd", "Layers": []}]'}
-    for data in (b"garbage", b"\x1f\x8b garbage", _archive({}), _archive(evil),
-                 _archive({"manifest.json": b"{"}), _archive({"manifest.json": b"[" * 100_000}),
-                 _archive({"x": b"y"})[:700]):  # fmt: skip
+    for data in (b"garbage", b"\x1f\x8b garbage", archive({}), archive(evil),
+                 archive({"manifest.json": b"{"}), archive({"manifest.json": b"[" * 100_000}),
+                 archive({"x": b"y"})[:700]):  # fmt: skip
         assert refused(daemon, "POST", "/images/load", data, TAR)[0] in (400, 500)
-    for data in (b"garbage", _archive({"x": b"y"})[:700]):
+    for data in (b"garbage", archive({"x": b"y"})[:700]):
         query = "/images/create?fromSrc=-&repo=x"
         assert refused(daemon, "POST", query, data, TAR)[0] in (400, 500)
     assert daemon.docker("images", "-aq") == before
 
 
 def test_a_layer_that_is_not_what_was_promised(daemon: Daemon, tmp_path: Path) -> None:
-    layer = _archive({"f": b"real"})
+    layer = archive({"f": b"real"})
     config = {"architecture": "amd64", "os": "linux", "config": {},
               "rootfs": {"type": "layers", "diff_ids": [f"sha256:{'0' * 64}"]}}  # fmt: skip
     manifest = [{"Config": "c.json", "RepoTags": ["lies:1"], "Layers": ["l.tar"]}]
-    data = _archive({"c.json": json.dumps(config).encode(), "l.tar": layer,
+    data = archive({"c.json": json.dumps(config).encode(), "l.tar": layer,
                      "manifest.json": json.dumps(manifest).encode()})  # fmt: skip
     assert refused(daemon, "POST", "/images/load", data, TAR)[0] in (400, 500)
     assert daemon.docker("images", "-q", "lies") == ""
@@ -382,14 +297,14 @@ def test_a_layer_that_is_not_what_was_promised(daemon: Daemon, tmp_path: Path) -
 
 def test_a_layer_that_leads_out(daemon: Daemon, tmp_path: Path) -> None:
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
+    with tarfile.open(fileobj=out, mode="w") as written:
         link = tarfile.TarInfo("out")
         link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
-        archive.addfile(link)
+        written.addfile(link)
         for name in ("out/evil", "../../../../../../../../tmp/evil"):
             info = tarfile.TarInfo(name)
             info.size = 4
-            archive.addfile(info, io.BytesIO(b"evil"))
+            written.addfile(info, io.BytesIO(b"evil"))
     ask(daemon, "POST", "/images/create?fromSrc=-&repo=evil", out.getvalue(), TAR)
     assert list(tmp_path.iterdir()) == []
     assert not Path("/tmp/evil").exists()
@@ -425,7 +340,7 @@ def test_a_client_that_hangs_up_ends_its_pull(daemon: Daemon) -> None:
         silent.listen()
         port = silent.getsockname()[1]
         query = f"/images/create?fromImage=localhost:{port}/x&tag=1"
-        connection = _Connection(str(daemon.socket))
+        connection = Connection(daemon.socket)
         connection.request("POST", query)
         silent.settimeout(20)
         theirs, _ = silent.accept()
