@@ -5,7 +5,7 @@ PYTHON   ?= $(shell .ci/find-python)
 VENV     := .venv
 BIN      := $(VENV)/bin
 LAB_ARGS ?=
-STEPS    := lint types contract unit architecture system engines notebooks vm guest browser
+STEPS    := lint types contract unit architecture system api engines notebooks vm guest browser
 
 .PHONY: lab test venv compile packages requirements clean help $(STEPS)
 

@@ -31,6 +31,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "unit": pytest("tests/unit"),
     "architecture": pytest("tests/architecture"),
     "system": pytest("tests/system"),
+    "api": pytest("tests/api"),
     "engines": pytest("tests/engines"),
     "notebooks": pytest("tests/notebooks"),
     "vm": pytest("tests/vm"),
