@@ -26,6 +26,8 @@ ALWAYS: Document = {
 SOMETIMES = ("ExposedPorts", "Healthcheck", "ArgsEscaped", "StopSignal", "StopTimeout", "Shell",
              "NetworkDisabled", "MacAddress")  # fmt: skip
 
+NO_TIME = -62135596800  # 0001-01-01 in seconds since 1970
+
 
 def created(image: Image) -> float:
     """When an image was made, in seconds since 1970; 0 where it does not say."""
@@ -45,6 +47,11 @@ def labels(image: Image) -> dict[str, str]:
     return {str(name): str(value) for name, value in found.items()}
 
 
+def _unix(text: object) -> int:
+    """A time as lists have it; Docker's command shows nothing for Go's zero time."""
+    return int(_seconds(text)) or NO_TIME
+
+
 def summary(image: Image, store: Store, version: Version) -> Document:
     """One line of the list of images."""
     size = Snapshots(store).size(image)
@@ -53,7 +60,7 @@ def summary(image: Image, store: Store, version: Version) -> Document:
         tags, digests = ["<none>:<none>"], ["<none>@<none>"]
     found: Document = {
         "Containers": -1,
-        "Created": int(created(image)),
+        "Created": _unix(image.config.created),
         "Id": image.id,
         "Labels": labels(image),
         "ParentId": "",
@@ -121,7 +128,7 @@ def history(image: Image, store: Store) -> list[Document]:
     for one in image.config.history or ({},) * len(sizes):
         lines.append({
             "Comment": str(one.get("comment", "")),
-            "Created": int(_seconds(one.get("created"))),
+            "Created": _unix(one.get("created")),
             "CreatedBy": str(one.get("created_by", "")),
             "Id": "<missing>",
             "Size": 0 if one.get("empty_layer") or not sizes else sizes.pop(0),
