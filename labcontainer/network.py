@@ -254,6 +254,7 @@ def ensure_bridge(ledger: Ledger, wanted: Bridge) -> Bridge:
         OSError: the kernel refused a step; all that was done is taken back.
     """
     with ledger, netlink.Netlink() as host, Undo() as undo:
+        _forget_dead(ledger, host)
         there = any(link.name == wanted.name for link in host.links())
         known = bridges(ledger).get(wanted.name)
         if known is not None and there:
@@ -396,6 +397,7 @@ def detach(ledger: Ledger, container: str, bridge: str = "") -> None:
         for endpoint in endpoints(ledger).values():
             if endpoint.id == container and bridge in ("", endpoint.bridge):
                 _detach(ledger, host, endpoint)
+        _forget_dead(ledger, host)
         _remove_unused(ledger, host)
 
 
@@ -409,6 +411,21 @@ def _forget_endpoint(ledger: Ledger, endpoint: Endpoint) -> None:
     if endpoint.ports:
         _write_rules(ledger)
     ledger.save()
+
+
+def sweep(ledger: Ledger) -> None:
+    """Forget containers that ended without a word, and bridges and settings that nobody needs."""
+    with ledger, netlink.Netlink() as host:
+        _forget_dead(ledger, host)
+        _remove_unused(ledger, host)
+
+
+def _forget_dead(ledger: Ledger, host: Netlink) -> None:
+    """A cable goes with the container's end of it: who has none here any more is gone."""
+    links = {link.name for link in host.links()}
+    for link, endpoint in endpoints(ledger).items():
+        if link not in links:
+            _forget_endpoint(ledger, endpoint)
 
 
 def _remove_unused(ledger: Ledger, host: Netlink) -> None:

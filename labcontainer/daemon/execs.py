@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from labcontainer.daemon.call import Call
     from labcontainer.engine.execs import Exec
 
+PATIENCE = 5  # seconds
+
 
 def create(call: Call) -> None:
     """POST /containers/{id}/exec."""
@@ -44,7 +46,9 @@ def start(call: Call) -> None:
         pump.finish(sock)
         return
     try:
-        if _pump(exec_, sock, early, monitor):
+        if not _pump(exec_, sock, early, monitor):
+            exec_.ended.wait(PATIENCE)  # the client will ask how, as soon as its connection ends
+        else:
             call.engine.containers.lives.tell(exec_.container, "exec_detach", execID=exec_.id)
     finally:
         os.close(monitor)

@@ -83,7 +83,7 @@ class Files:
         Raises:
             NotFoundError: nothing is there.
         """
-        clean = os.path.normpath("/" + path)
+        clean = _clean(path)
         above, _, name = clean.rpartition("/")
         try:
             if path.endswith(("/", "/.")) and name:
@@ -108,10 +108,10 @@ class Files:
         target = ""
         if stat.S_ISLNK(found.st_mode):
             target = os.readlink(place.name, dir_fd=place.parent)
-            target = os.path.normpath(os.path.join(os.path.dirname("/" + path), target))
+            target = os.path.normpath(os.path.join(os.path.dirname(_clean(path)), target))
         os.close(place.parent)
         return {
-            "name": os.path.basename(os.path.normpath("/" + path)) or "/",
+            "name": os.path.basename(_clean(path)) or "/",
             "size": found.st_size,
             "mode": go_mode(found.st_mode),
             "mtime": moments.of(found.st_mtime_ns),
@@ -121,7 +121,7 @@ class Files:
     def get(self, path: str, out: Writable) -> None:
         """Write a path, with all below it, as a tar archive in which it has its own last name."""
         place = self.find(path)
-        name = "." if path.endswith("/.") else os.path.basename(os.path.normpath("/" + path)) or "/"
+        name = "." if path.endswith("/.") else os.path.basename(_clean(path)) or "/"
         try:
             diff.pack_member(place.parent, place.name or ".", name, out)
         finally:
@@ -155,7 +155,7 @@ class Files:
             os.close(fd)
 
     def _check_writable(self, path: str) -> None:
-        clean = os.path.normpath("/" + path)
+        clean = _clean(path)
         inside = [one for one in self._container.mounts
                   if f"{clean}/".startswith(f"{str(one['Destination']).rstrip('/')}/")]  # fmt: skip
         if inside:
@@ -164,6 +164,11 @@ class Files:
                 raise ReadOnlyError("mounted volume is marked read-only")
         elif self._container.host["ReadonlyRootfs"]:
             raise ReadOnlyError("container rootfs is marked read-only")
+
+
+def _clean(path: str) -> str:
+    """An absolute path; os.path.normpath leaves two slashes at the beginning as they are."""
+    return os.path.normpath(f"/{path.lstrip('/')}")
 
 
 def go_mode(mode: int) -> int:

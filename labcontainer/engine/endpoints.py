@@ -352,17 +352,9 @@ class Endpoints:
     # --- the engine's beginning and end -----------------------------------------------------------
 
     def recover(self) -> None:
-        """Take away what containers of this engine that have ended meanwhile have left."""
-        if not os.path.exists(self._path):
-            return
-        from labcontainer.runtime import zygote
-
-        alive = {one.id for one in self._networks.containers.all() if zygote.is_watched(one.home)}
-        with self._ledger() as ledger:
-            ours = {one.id for one in network.endpoints(ledger).values()}
-        known = {one.id for one in self._networks.containers.all()}
-        for identity in (ours & known) - alive:
-            network.detach(self._ledger(), identity)
+        """Take away what containers that have ended meanwhile have left."""
+        if os.path.exists(self._path):
+            network.sweep(self._ledger())
 
     def rejoin(self, container: Container) -> None:
         """Hold its ports again, and answer its questions."""

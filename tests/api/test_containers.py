@@ -418,8 +418,9 @@ def test_health(daemon: Daemon) -> None:
 def test_events(daemon: Daemon) -> None:
     since = f"{time.time():.6f}"
     daemon.docker("run", "--rm", "--name", "eventful", "-l", "color=red", "busybox", "true")
-    told = daemon.docker("events", "--since", since, "--until", f"{time.time():.6f}", "--filter", "type=container",
-                         "--filter", "label=color=red", "--format", "{{.Action}}")  # fmt: skip
+    words = ("--since", since, "--until", f"{time.time():.6f}", "--format", "{{.Action}}")
+    only = ("--filter", "type=container", "--filter", "label=color=red")
+    told = daemon.docker("events", *words, *only)
     assert told.splitlines() == ["create", "attach", "start", "die", "destroy"]
 
 
