@@ -41,6 +41,7 @@ COMMANDS = {
     "registry": "serve a registry of your own",
     "daemon": "serve the Docker Engine API",
     "doctor": "tell what this machine can do, and the fix where it can't",
+    "compose": "make, start and stop projects of several services",
     "vm": "boot a kernel as an ordinary process",
     "bench": "measure a process, a container and a virtual machine side by side",
     "lab": "the Jupyter kernel that is root of a user-mode kernel",

@@ -281,5 +281,9 @@ class IN(Flags):
     """inotify(7)."""
 
     MODIFY = 0x2
+    ATTRIB = 0x4
+    CLOSE_WRITE = 0x8
+    MOVED_FROM = 0x40
     MOVED_TO = 0x80
     CREATE = 0x100
+    DELETE = 0x200

@@ -1,0 +1,137 @@
+"""`up` in the foreground: what the containers say, until they have ended or Ctrl-C is pressed.
+
+before the start: attach to every container, so that not a line is lost
+event start  (by a restart policy)   attach again
+event die    "web-1 exited with code 0"; the last one ends `up`
+Ctrl-C       stop in the reverse order;  Ctrl-C again: kill
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from labcontainer.client.api import ApiError, Client
+from labcontainer.compose import observed, output, starting
+from labcontainer.compose.happenings import Event, Happenings
+from labcontainer.compose.model import Project
+from labcontainer.compose.observed import Container, Containers
+from labcontainer.compose.output import Printer
+from labcontainer.compose.resources import Tell
+
+INTERRUPTED = 130  # 128 + SIGINT
+
+
+@dataclass
+class Attached:
+    """One `up` in the foreground; `silent` are services whose output is not shown."""
+
+    client: Client
+    project: Project
+    there: Containers
+    happenings: Happenings
+    printer: Printer
+    tell: Tell
+    silent: Collection[str] = ()
+    abort: bool = False
+    abort_on_failure: bool = False
+    exit_code_from: str = ""
+    timeout: int | None = None
+    _threads: list[threading.Thread] = field(default_factory=list)
+    _status: int | None = None
+
+    def run(self, start: Callable[[], None]) -> int:
+        """Attach, start, and stay until the end; the exit status of `up`.
+
+        Raises:
+            LabError: starting failed.
+        """
+        with self.happenings.subscription() as events:
+            try:
+                for one in self._all():
+                    self._attach(one)
+                start()
+                self._stay(events)
+                status = self._status or 0
+            except KeyboardInterrupt:
+                status = self._stop("Gracefully Stopping... press Ctrl+C again to force", 130)
+        for thread in self._threads:
+            thread.join(timeout=5)
+        return status
+
+    def _all(self) -> list[Container]:
+        return [one for name in self.project.services for one in self.there.get(name, ())]
+
+    def _attach(self, one: Container) -> None:
+        if one.service in self.silent:
+            return
+        self.printer.know([one.short_name])
+        pieces = output.attached(self.client, one)
+        thread = threading.Thread(
+            target=output.follow, args=(self.printer, one.short_name, pieces), daemon=True
+        )
+        thread.start()
+        self._threads.append(thread)
+
+    def _stay(self, events: queue.SimpleQueue[Event | None]) -> None:
+        by_id = {one.id: one for one in self._all()}
+        running = {key for key in by_id if self._runs(key)}
+        died: set[str] = set()
+        while running:
+            event = events.get()
+            if event is None:
+                return
+            one = by_id.get(event["Actor"]["ID"])
+            if one is None:
+                continue
+            if event["Action"] == "die":
+                died.add(one.id)
+                if self._has_died(one, event) or not self._runs(one.id):
+                    running.discard(one.id)
+            elif event["Action"] == "start" and one.id in died:
+                died.discard(one.id)
+                running.add(one.id)
+                self._attach(one)
+            elif event["Action"] == "destroy":
+                running.discard(one.id)
+
+    def _has_died(self, one: Container, event: Event) -> bool:
+        """Tell of a container's end; whether that ends all."""
+        code = int(event["Actor"]["Attributes"].get("exitCode", 0))
+        self.printer.tell(f"{one.short_name} exited with code {code}")
+        if self.exit_code_from == one.service and self._status is None:
+            self._status = code
+        if not (self.abort or (self.abort_on_failure and code)):
+            return False
+        if not self.exit_code_from and self._status is None:
+            self._status = code
+        self.abort = self.abort_on_failure = False
+        self._stop("Aborting on container exit...", 0)
+        return True
+
+    def _runs(self, identity: str) -> bool:
+        """Whether it runs, or a restart policy will start it again."""
+        state = observed.state(self.client, identity)
+        return state is not None and bool(state["Running"] or state["Restarting"])
+
+    def _stop(self, why: str, status: int) -> int:
+        print(why, file=sys.stderr, flush=True)
+        now = observed.containers(self.client, self.project.name)
+        cancel = lambda: self._kill(now)  # noqa: E731
+        try:
+            starting.stop(self.client, self.project, now, self.tell, self.timeout, cancel)
+        except KeyboardInterrupt:
+            pass  # they were killed, and have ended
+        return status
+
+    def _kill(self, there: Containers) -> None:
+        for members in there.values():
+            for one in members:
+                self.tell(f"Container {one.name}", "Killing")
+        try:
+            starting.kill_all(self.client, there)
+        except ApiError as error:
+            print(f"Error response from daemon: {error}", file=sys.stderr)
