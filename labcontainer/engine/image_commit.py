@@ -42,7 +42,7 @@ def commit(
                 if value and key not in _OF_CONTAINERS}  # fmt: skip
     settings = changing.apply(settings, changes)
     with images.store.lease():
-        parent = images.store.image(parent_id)
+        parent = images.of_container(parent_id)
         layer = changed if isinstance(changed, Layer) else packing.store_archive(
             images.store, changed)  # fmt: skip
         now = moments.now()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from labcontainer import errors
@@ -48,6 +49,7 @@ class Images:
         self._events = events
         self.in_use: Callable[[str], str] = _nobody
         self.builds = Builds(self)
+        self._holding = threading.Lock()
 
     # --- for containers ---------------------------------------------------------------------------
 
@@ -67,7 +69,8 @@ class Images:
         if platform is not None and not image.config.platform.matches(platform):
             image = self._for_platform(name_or_id, image, platform)
         lowers = Snapshots(self.store).unpack(image)
-        holds.hold(self.store, image)
+        with self._holding:
+            holds.hold(self.store, image)
         return image, lowers
 
     def _for_platform(self, name: str, image: Image, platform: Platform) -> Image:
@@ -79,18 +82,33 @@ class Images:
                 f"({image.config.platform}) does not match the specified platform ({platform})"
             ) from None
 
+    def of_container(self, identity: str) -> Image:
+        """The image that a container was made from, by its id; also one that has gone for others.
+
+        Raises:
+            NotFoundError: no container was.
+        """
+        try:
+            return self.store.image(identity)
+        except errors.NotFoundError:
+            return holds.image(self.store, identity)
+
     def release(self) -> None:
         """Hold no more what no container uses; what a lease still protects stays held."""
         for identity in holds.held(self.store):
-            if not self.user(identity):
-                holds.release(self.store, identity)
+            with self._holding:
+                if not self.user(identity):
+                    holds.release(self.store, identity)
 
     def user(self, identity: str) -> str:
         """What uses an image, as `in_use` tells it, or that a container of it is being made."""
         held = holds.held(self.store).get(identity, 0)
-        if held and held >= collecting.protected_since(f"{self.store.path}/leases"):
-            return self.in_use(identity) or "image is being used by running container create"
+        if held and held >= self._protected_since():
+            return self.in_use(identity) or "image is being used by stopped container (new)"
         return self.in_use(identity)
+
+    def _protected_since(self) -> int:
+        return collecting.protected_since(f"{self.store.path}/leases", sweep=False)
 
     # --- one image --------------------------------------------------------------------------------
 

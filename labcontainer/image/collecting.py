@@ -49,8 +49,11 @@ def sweep_index(folder: str) -> None:
             os.unlink(f"{folder}/{name}")
 
 
-def protected_since(leases: str) -> int:
-    """The oldest living lease's time in ns; without any, now. Dead leases are taken away."""
+def protected_since(leases: str, *, sweep: bool = True) -> int:
+    """The oldest living lease's time in ns; without any, now.
+
+    With `sweep` dead leases are taken away; only under the store's lock can none be just born.
+    """
     oldest = time.time_ns() + 10**9
     try:
         names = os.listdir(leases)
@@ -61,7 +64,7 @@ def protected_since(leases: str) -> int:
         try:
             if locks.is_held(path):
                 oldest = min(oldest, os.stat(path).st_mtime_ns)
-            else:
+            elif sweep:
                 os.unlink(path)
         except FileNotFoundError:
             continue
@@ -102,6 +105,8 @@ def listed_in(folder: str) -> tuple[set[str], set[str]]:
     except FileNotFoundError:
         return blobs, diff_ids
     for name in names:
+        if name.endswith(".new"):  # being written, or left of a killed writer
+            continue
         try:
             with open(f"{folder}/{name}", "rb") as file:
                 found = documents.decode(file.read(), name)

@@ -11,6 +11,9 @@ from __future__ import annotations
 import json
 import os
 
+from labcontainer import errors
+from labcontainer.image import documents
+from labcontainer.image.documents import Descriptor
 from labcontainer.kernel import files
 
 TYPE_CHECKING = False
@@ -24,16 +27,25 @@ def folder(store: Store) -> str:
 
 
 def hold(store: Store, image: Image) -> None:
-    """Keep an image's content until `release`; to be called under a lease of the store."""
+    """Keep an image's content until `release`; to be called under a lease of the store.
+
+    Raises:
+        NotFoundError: a collector was quicker.
+    """
     os.makedirs(folder(store), mode=0o711, exist_ok=True)
     path = f"{folder(store)}/{image.id.partition(':')[2]}"
+    blobs = [one.digest for one in (image.descriptor, image.manifest.config,
+                                    *image.manifest.layers)]  # fmt: skip
     try:
         os.utime(path)
     except FileNotFoundError:
-        blobs = [one.digest for one in (image.descriptor, image.manifest.config,
-                                        *image.manifest.layers)]  # fmt: skip
-        document = {"blobs": blobs, "diff_ids": list(image.config.diff_ids)}
+        document = {"blobs": blobs, "diff_ids": list(image.config.diff_ids),
+                    "manifest": image.descriptor.to_json()}  # fmt: skip
         files.write_atomically(path, json.dumps(document).encode(), 0o644)
+    # Asked for now, a blob is younger than the lease: who collects without having seen our file
+    # has taken it already, or lets it be.
+    if not all([store.blobs.has(digest) for digest in blobs]):
+        raise errors.NotFoundError(f"No such image: {image.id}")
 
 
 def held(store: Store) -> dict[str, int]:
@@ -47,6 +59,20 @@ def held(store: Store) -> dict[str, int]:
         if len(name) == 64:
             found[f"sha256:{name}"] = os.stat(f"{folder(store)}/{name}").st_mtime_ns
     return found
+
+
+def image(store: Store, identity: str) -> Image:
+    """An image that is held, whether anything else leads to it or not.
+
+    Raises:
+        NotFoundError: it is not held.
+    """
+    try:
+        with open(f"{folder(store)}/{identity.partition(':')[2]}", "rb") as file:
+            found = documents.decode(file.read(), identity)
+    except FileNotFoundError:
+        raise errors.NotFoundError(f"No such image: {identity}") from None
+    return store.open(Descriptor.from_json(found.get("manifest")))
 
 
 def release(store: Store, identity: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def test_the_root_of_a_container_is_unpacked_and_kept(lab: Lab) -> None:
     lab.store.remove(made.id, force=True)  # as a process does that knows nothing of the engine
     assert all(Path(one, "etc").is_dir() for one in lowers)
     assert lab.store.blobs.has(made.manifest.layers[0].digest)
+    assert lab.of_container(made.id).config == made.config
     lab.release()
     lab.store.collect()
     assert all(Path(one, "etc").is_dir() for one in lowers)
@@ -65,6 +67,8 @@ def test_the_root_of_a_container_is_unpacked_and_kept(lab: Lab) -> None:
     lab.store.collect()
     assert not any(Path(one).exists() for one in lowers)
     assert list(lab.store.blobs.all()) == []
+    with pytest.raises(errors.NotFoundError, match="No such image"):
+        lab.of_container(made.id)
 
 
 def test_a_container_that_is_being_made_keeps_its_image_by_the_lease(lab: Lab) -> None:
@@ -237,10 +241,12 @@ def test_what_a_container_uses_is_only_untagged(lab: Lab) -> None:
         f'conflict: unable to remove repository reference "app" (must force) - '
         f"container 1234abcd5678 is using its referenced image {made.id[7:19]}"
     )
-    with pytest.raises(errors.StateError, match="must be forced. - image is being used by stopped"):
+    with pytest.raises(errors.StateError, match=r"must be forced\) - image is being used by stop"):
         lab.remove(made.id)
     lab.users[made.id] = USED.replace("stopped", "running")
-    with pytest.raises(errors.StateError, match="cannot be forced. - image is being used by runn"):
+    with pytest.raises(
+        errors.StateError, match=r"cannot be forced\) - image is being used by runn"
+    ):
         lab.remove(made.id, force=True)
     lab.users[made.id] = USED
     assert lab.heard() == []
@@ -272,3 +278,37 @@ def test_prune_takes_what_has_no_name(several: Lab) -> None:
     assert several.prune({"label!": ["kind"], "dangling": ["false"]})["ImagesDeleted"]
     assert listed(several) == ["app:1"]
     assert several.heard()[-1][2]["reclaimed"].isdigit()
+
+
+def test_containers_come_and_go_while_others_remove_their_image(lab: Lab) -> None:
+    """Whoever got a root has its files until the container is gone, however often it is removed."""
+    made = images.image(lab.store, FILES, names=("app",))
+    ended = threading.Event()
+
+    def remove_again_and_again() -> None:
+        while not ended.is_set():
+            try:
+                lab.remove("app", force=True)
+                lab.prune({"dangling": ["false"]})
+            except errors.NotFoundError:
+                images.image(lab.store, FILES, names=("app",))
+
+    other = threading.Thread(target=remove_again_and_again)
+    other.start()
+    try:
+        roots = 0
+        while roots < 30:
+            try:
+                with lab.store.lease():
+                    image, lowers = lab.root("app")
+                    lab.users[image.id] = USED
+            except errors.NotFoundError:
+                continue
+            assert image.id == made.id
+            assert Path(lowers[0], "etc/hello").read_bytes() == b"hello"
+            assert lab.of_container(image.id).manifest.layers == made.manifest.layers
+            del lab.users[image.id]
+            roots += 1
+    finally:
+        ended.set()
+        other.join()
