@@ -232,7 +232,7 @@ def test_a_client_that_hangs_up_ends_the_build(daemon: Daemon) -> None:
     connection.close()
     wait_for(lambda: not _runs("4321"))
     wait_for(lambda: not list(daemon.home.glob("images/builds/*")))
-    assert not list(daemon.home.glob("images/scratch-*"))
+    wait_for(lambda: not list(daemon.home.glob("images/scratch-*")))
 
 
 def _runs(word: str) -> bool:
