@@ -1,27 +1,67 @@
-"""The daemon that commands talk to: one that speaks the Docker Engine API at LABCONTAINER_HOST.
+"""The daemon that commands talk to: the one that is named, else one of this user's own.
 
-This version has no daemon of its own. Docker's and Podman's (`podman system service`) serve.
+LABCONTAINER_HOST names any that speaks the Docker Engine API. Without it, a daemon of ours is
+started when none runs; it ends itself when nothing runs and nobody asks (IDLE).
 """
 
 from __future__ import annotations
 
 import os
+import sys
 
 from labcontainer import errors
 from labcontainer.client import address, api
 
+IDLE = 60  # seconds
+
 
 def client() -> api.Client:
-    """A client of the daemon that is named; its first call tells whether it answers.
+    """A client of the daemon.
 
     Raises:
-        UnsupportedError: none is named, and there is no socket where one of this user's would be.
+        LabError: it does not answer, and none could be started.
     """
     where = address.chosen()
-    if "LABCONTAINER_HOST" not in os.environ and not os.path.exists(where.path):
-        raise errors.UnsupportedError(
-            "a container that must be remembered",
-            "it needs a daemon, and this version has none of its own",
-            "name one that speaks the Docker Engine API: LABCONTAINER_HOST=unix:///run/docker.sock",
-        )
+    if "LABCONTAINER_HOST" not in os.environ and not is_there(where.path):
+        start(where.path)
     return api.Client(where)
+
+
+def is_there(path: str) -> bool:
+    """Whether somebody listens at a socket's path."""
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True
+
+
+def start(path: str) -> None:
+    """Start a daemon of this user's own and wait until it listens.
+
+    Raises:
+        LabError: it ended at once; says what it said.
+    """
+    import subprocess
+
+    from labcontainer.image import roots
+
+    log = f"{roots.home()}/daemon.log"
+    os.makedirs(os.path.dirname(log), mode=0o711, exist_ok=True)
+    ready, theirs = os.pipe()
+    words = [sys.executable, "-m", "labcontainer.cli.main", "daemon", "--host", f"unix://{path}",
+             "--idle", str(IDLE), "--ready-fd", str(theirs)]  # fmt: skip
+    with open(log, "wb") as file:
+        subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                         pass_fds=[theirs], start_new_session=True, cwd="/")  # fmt: skip
+    os.close(theirs)
+    told = os.read(ready, 1)
+    os.close(ready)
+    if told or is_there(path):  # another command's may have been quicker
+        return
+    with open(log, errors="replace") as file:
+        said = file.read().strip().splitlines()
+    raise errors.LabError(f"no daemon could be started: {said[-1] if said else log}")

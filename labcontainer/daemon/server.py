@@ -26,6 +26,7 @@ from labcontainer.daemon.call import JSON, Call
 from labcontainer.daemon.off import NoSwarmError
 from labcontainer.daemon.routing import Router
 from labcontainer.engine.copying import ReadOnlyError
+from labcontainer.engine.networkspec import ForbiddenError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ STATUS = (
     (EndingError, 503),
     (NoSwarmError, 503),
     (ReadOnlyError, 403),
+    (ForbiddenError, 403),
     (errors.NotFoundError, 404),
     (errors.ExistsError, 409),
     (errors.StateError, 409),
@@ -139,6 +141,12 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What the base class can't read is answered as everything else is."""
+        self.close_connection = True
+        self.request_version, self.command = "HTTP/1.1", self.command or "GET"
+        self._refuse(int(code), explain or message or self.responses[code][0])
 
     def begin(self, status: int, kind: str, headers: dict[str, str] | None = None) -> None:
         """The status line and the headers that every answer has."""
@@ -235,7 +243,7 @@ class Server(ThreadingMixIn, HTTPServer):
     """A listening socket and the threads of its connections."""
 
     daemon_threads = True
-    request_queue_size = 128
+    request_queue_size = 512
 
     def __init__(self, listener: socket.socket, engine: Engine, *, debug: bool = False) -> None:
         super().__init__(("", 0), Handler, bind_and_activate=False)

@@ -1,0 +1,95 @@
+"""Our own commands at our own daemon, and the daemon that starts when it is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.world import Daemon, wait_for
+
+pytestmark = pytest.mark.requires("root", "docker", "busybox")
+
+
+def test_a_life_by_our_own_commands(daemon: Daemon) -> None:
+    daemon.own(
+        "run", "-d", "--name", "own", "-l", "a=b", "busybox", "sh", "-c", "echo said; sleep 1000"
+    )
+    wait_for(lambda: daemon.own("logs", "own") == "said")
+    assert daemon.own("ps", "--format", "{{.Names}}") == "own"
+    assert daemon.own("exec", "own", "echo", "inside") == "inside"
+    assert "sleep 1000" in daemon.own("top", "own")
+    daemon.own("pause", "own")
+    assert daemon.own("inspect", "-f", "{{.State.Status}}", "own") == "paused"
+    daemon.own("unpause", "own")
+    daemon.own("rename", "own", "named")
+    daemon.own("update", "--memory", "64m", "named")
+    daemon.own("restart", "-t", "0", "named")
+    daemon.own("stop", "-t", "0", "named")
+    assert daemon.own("wait", "named") == "137"
+    assert daemon.own("start", "named") == "named"
+    assert daemon.own("kill", "named") == "named"
+    assert daemon.own("rm", "named") == "named"
+    assert daemon.own("ps", "-aq") == ""
+
+
+def test_run_by_the_daemon_passes_all_on(daemon: Daemon) -> None:
+    words = daemon.command(
+        "run", "--rm", "-i", "-v", "piped:/d", "busybox", "sh", "-c", "cat; exit 4"
+    )
+    done = daemon.call(*words, stdin=b"typed")
+    assert (done.returncode, done.stdout) == (4, b"typed")
+    daemon.own("volume", "rm", "piped")
+
+
+def test_networks_volumes_system(daemon: Daemon) -> None:
+    daemon.own("network", "create", "net")
+    daemon.own("volume", "create", "vol")
+    daemon.own(
+        "run", "-d", "--name", "on", "--network", "net", "-v", "vol:/d", "busybox", "sleep", "9"
+    )
+    daemon.own("rm", "-f", "on")
+    assert daemon.own("network", "ls", "-q", "--filter", "name=net")
+    assert daemon.own("volume", "ls", "-q") == "vol"
+    daemon.own("network", "rm", "net")
+    daemon.own("volume", "rm", "vol")
+    assert "Images" in daemon.own("system", "df")
+    assert "Server" in daemon.own("version")
+    assert json.loads(daemon.own("info", "--format", "{{json .}}"))["Driver"] == "overlay2"
+
+
+@pytest.fixture
+def lonely(image: Path) -> Iterator[Daemon]:
+    """A home without a daemon, and commands that are told of none."""
+    place = Path(tempfile.mkdtemp(prefix="api-"))
+    shutil.copytree(image, place / "home", symlinks=True)
+    made = Daemon(place)
+    del made.env["LABCONTAINER_HOST"], made.env["DOCKER_HOST"]
+    assert not os.path.exists("/run/labcontainer.sock")
+    yield made
+    for pid in daemons():
+        os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: not daemons())
+    shutil.rmtree(place)
+
+
+def daemons() -> list[int]:
+    done = subprocess.run(["pgrep", "-f", "labcontainer.cli.main daemon --host unix:///run/lab"],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    return [int(pid) for pid in done.stdout.split()]
+
+
+def test_a_daemon_starts_when_it_is_needed(lonely: Daemon) -> None:
+    assert lonely.own("ps", "-aq") == ""
+    (pid,) = daemons()
+    lonely.own("run", "-d", "--name", "kept", "busybox", "sleep", "1000")
+    assert lonely.own("ps", "--format", "{{.Names}}") == "kept"
+    assert daemons() == [pid]
+    lonely.own("rm", "-f", "kept")
