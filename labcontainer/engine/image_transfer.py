@@ -370,12 +370,14 @@ def fetched(images: Images, url: str, tell: Tell, take: Callable[[Readable], obj
     """Get an archive from an address, and give it to `take`.
 
     Raises:
-        LabError: it can't be had.
+        UsageError: the address is of another kind. LabError: it can't be had.
     """
     from labcontainer.build import adding, scratch
 
-    if not url.startswith(("http://", "https://")):
-        url = f"http://{url}"
+    scheme, mark, _ = url.partition("://")
+    if mark and scheme not in ("http", "https"):
+        raise errors.UsageError(f"cannot import from {url[:100]}: it is no HTTP address")
+    url = url if mark else f"http://{url}"
     with scratch.folder(images.store) as folder:
         try:
             _, place = adding.fetch(url, "", folder)

@@ -9,7 +9,9 @@ import json
 import socket
 import subprocess
 import tarfile
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +115,25 @@ def only_busybox(running: Daemon) -> None:
     names = running.docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
     if extra := [name for name in names if name != "busybox:latest"]:
         running.docker("rmi", *extra)
+
+
+def web() -> Iterator[tuple[str, dict[str, bytes]]]:
+    """A web server: its address, and the files that it has; for a fixture."""
+    files: dict[str, bytes] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            data = files.get(self.path)
+            self.send_response(404 if data is None else 200)
+            self.send_header("Content-Length", str(len(data or b"")))
+            self.end_headers()
+            self.wfile.write(data or b"")
+
+        def log_message(self, format: str, *args: Any) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", files
+    server.shutdown()
+    server.server_close()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import tarfile
+import tempfile
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,27 @@ def test_a_client_that_hangs_up_ends_the_build(daemon: Daemon) -> None:
     wait_for(lambda: not list(daemon.home.glob("images/scratch-*")))
 
 
+def test_a_killed_daemon_leaves_nothing_of_a_build(image: Path) -> None:
+    place = Path(tempfile.mkdtemp(prefix="api-"))
+    shutil.copytree(image, place / "home", symlinks=True)
+    second = Daemon(place).start()
+    try:
+        body = archive({"Dockerfile": b"FROM busybox\nRUN sleep 6543\n"})
+        connection = Connection(second.socket)
+        connection.request("POST", "/build?networkmode=none", body, TAR)
+        wait_for(lambda: _runs("6543"))
+        second.kill()
+        connection.close()
+        wait_for(lambda: not _runs("6543"))
+        wait_for(lambda: not list(place.glob("home/images/builds/*")))
+        second.start()
+        assert sent(second, "FROM busybox\nRUN true\n")[0] == 200
+        assert not list(place.glob("home/images/scratch-*"))
+    finally:
+        assert second.stop() == 0
+        shutil.rmtree(place)
+
+
 def _runs(word: str) -> bool:
     """Whether a process has a word among its arguments."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -264,25 +286,7 @@ def test_a_build_is_cancelled_by_its_id(daemon: Daemon) -> None:
 
 @pytest.fixture
 def web() -> Iterator[tuple[str, dict[str, bytes]]]:
-    """A web server: its address, and the files that it has."""
-    files: dict[str, bytes] = {}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            data = files.get(self.path)
-            self.send_response(404 if data is None else 200)
-            self.send_header("Content-Length", str(len(data or b"")))
-            self.end_headers()
-            self.wfile.write(data or b"")
-
-        def log_message(self, format: str, *args: Any) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", files
-    server.shutdown()
-    server.server_close()
+    yield from plain.web()
 
 
 def test_a_context_at_an_address(

@@ -238,6 +238,12 @@ def test_a_login_that_is_none(daemon: Daemon, registry: str, header: str) -> Non
     assert (status, said.startswith("invalid ")) == (400, True)
 
 
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"username": 1}', b'"text"', b"\xff"])
+def test_a_login_body_that_is_none(daemon: Daemon, body: bytes) -> None:
+    status, said = refused(daemon, "POST", "/auth", body)
+    assert (status, said.startswith("invalid JSON")) == (400, True)
+
+
 # --- archives -------------------------------------------------------------------------------------
 
 
@@ -269,6 +275,19 @@ def test_import(daemon: Daemon, client: Any) -> None:
     assert (found["Config"]["Cmd"], found["Config"]["Env"]) == (["true"], ["A=b"])
     query = "/images/create?fromSrc=-&repo=x&changes=RUN+true"
     assert "RUN is not a valid change command" in refused(daemon, "POST", query, data, TAR)[1]
+
+
+def test_import_from_an_address(daemon: Daemon) -> None:
+    for url, files in plain.web():
+        files["/root.tar"] = archive({"hello": b"hello"})
+        identity = daemon.docker("import", f"{url}/root.tar", "far:1").splitlines()[-1]
+        form = "{{.Id}} {{.Comment}}"
+        said = daemon.docker("image", "inspect", "-f", form, "far:1")
+        assert said == f"{identity} Imported from {url}/root.tar"
+        assert (
+            f"{url}/nothing: the server answered 404" in daemon.fails("import", f"{url}/nothing")[1]
+        )
+    assert refused(daemon, "POST", "/images/create?fromSrc=file:///etc/passwd")[0] == 500
 
 
 def test_archives_that_are_none(daemon: Daemon) -> None:
