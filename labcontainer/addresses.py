@@ -43,8 +43,8 @@ def gateway(subnet: str) -> str:
     return str(network(subnet)[1])
 
 
-def allocate(subnet: str, taken: Collection[str], wanted: str = "") -> str:
-    """`wanted` if it is in the subnet and free, else the lowest free address.
+def allocate(subnet: str, taken: Collection[str], wanted: str = "", within: str = "") -> str:
+    """`wanted` if it is free and in the subnet, else the lowest free address of (a part of) it.
 
     Raises:
         UsageError: `wanted` is no address of this subnet.
@@ -54,11 +54,14 @@ def allocate(subnet: str, taken: Collection[str], wanted: str = "") -> str:
     first, last = (1, net.num_addresses - 2) if net.version == 4 else (1, net.num_addresses - 1)
     if wanted:
         return _check(net, taken, wanted)
+    if within:
+        part, start = network(within), int(net.network_address)
+        first, last = max(first, int(part[0]) - start), min(last, int(part[-1]) - start)
     for number in range(first, last + 1):
         address = str(net[number])
         if address not in taken:
             return address
-    raise LabError(f"no free address is left in {subnet} ({len(taken)} in use)")
+    raise LabError(f"no free address is left in {within or subnet} ({len(taken)} in use)")
 
 
 def _check(net: Network, taken: Collection[str], wanted: str) -> str:

@@ -43,7 +43,10 @@ class Bridge(Record):
     name: str = "lcbr0"  # at most 15 letters, as every link
     subnet: str = ""  # "": the lowest of the pool that collides with nothing here
     gateway: str = ""  # "": the first address of the subnet
+    ip_range: str = ""  # the part of the subnet that addresses are given from; "": all of it
+    reserved: tuple[str, ...] = ()  # addresses that are never given
     subnet6: str = ""  # "": IPv4 only; "auto": one made from the IPv4 subnet
+    gateway6: str = ""
     mtu: int = 0  # 0: that of the way out
     internal: bool = False  # no way out
     keep: bool = False  # stays when its last container leaves
@@ -105,7 +108,8 @@ def plan_bridge(bridge: Bridge) -> tuple[Step, ...]:
         _request("host", rtnetlink.add_address(bridge.name, _gateway(bridge))),
     ]
     if bridge.subnet6:
-        steps.append(_request("host", rtnetlink.add_address(bridge.name, _gateway6(bridge))))
+        address = addresses.with_prefix(gateway6(bridge), bridge.subnet6)
+        steps.append(_request("host", rtnetlink.add_address(bridge.name, address)))
     # A port published on 127.0.0.1 sends packets from there out of the bridge, and back. The
     # setting is the bridge's own and goes with it; the rule in chain `raw` closes what it opens.
     steps += [
@@ -121,8 +125,8 @@ def _gateway(bridge: Bridge) -> str:
     return addresses.with_prefix(bridge.gateway, bridge.subnet)
 
 
-def _gateway6(bridge: Bridge) -> str:
-    return addresses.with_prefix(addresses.gateway(bridge.subnet6), bridge.subnet6)
+def gateway6(bridge: Bridge) -> str:
+    return bridge.gateway6 or addresses.gateway(bridge.subnet6)
 
 
 def plan_endpoint(bridge: Bridge, endpoint: Endpoint, netns: int = -1) -> tuple[Step, ...]:
@@ -145,11 +149,8 @@ def plan_endpoint(bridge: Bridge, endpoint: Endpoint, netns: int = -1) -> tuple[
     if endpoint.ip6:
         address = addresses.with_prefix(endpoint.ip6, bridge.subnet6)
         inside.insert(2, rtnetlink.add_address(there, address))
-    if endpoint.default_route and not bridge.internal:
-        inside.append(rtnetlink.add_route("default", via=bridge.gateway))
-        if endpoint.ip6:
-            via = addresses.gateway(bridge.subnet6)
-            inside.append(rtnetlink.add_route("default", via=via))
+    if endpoint.default_route:
+        inside += _routes(bridge, endpoint)
     steps += [_request("container", request) for request in inside]
     shown = ", ".join(map(str, endpoint.ports))
     if shown:
@@ -157,17 +158,29 @@ def plan_endpoint(bridge: Bridge, endpoint: Endpoint, netns: int = -1) -> tuple[
     return tuple(steps)
 
 
+def _routes(bridge: Bridge, endpoint: Endpoint) -> list[Request]:
+    """The container's ways out by this network."""
+    if bridge.internal:
+        return []
+    gateways = [bridge.gateway, *([gateway6(bridge)] if endpoint.ip6 else [])]
+    return [rtnetlink.add_route("default", via=via) for via in gateways]
+
+
 # --- what is there ------------------------------------------------------------------------------
 
 
 def bridges(ledger: Ledger) -> dict[str, Bridge]:
     """The bridges in an open ledger, by name."""
-    return {name: Bridge(**fields) for name, fields in ledger.section("bridges").items()}
+    return {name: _read_bridge(f) for name, f in ledger.section("bridges").items()}
 
 
 def endpoints(ledger: Ledger) -> dict[str, Endpoint]:
     """The endpoints in an open ledger, by the name of their host's end."""
     return {link: _read_endpoint(f) for link, f in ledger.section("endpoints").items()}
+
+
+def _read_bridge(fields: dict[str, Any]) -> Bridge:
+    return Bridge(**{**fields, "reserved": tuple(fields.get("reserved", ()))})
 
 
 def _read_endpoint(fields: dict[str, Any]) -> Endpoint:
@@ -192,14 +205,19 @@ def resolve_bridge(ledger: Ledger, host: Netlink, bridge: Bridge) -> Bridge:
     way_out = [links[r.index].mtu for r in routes if r.destination == "default" and r.index]
     return bridge.replace(
         subnet=subnet,
-        subnet6=_subnet6(subnet, bridge.subnet6),
+        subnet6=subnet6(subnet, bridge.subnet6),
         gateway=bridge.gateway or addresses.gateway(subnet),
         # Bigger packets than the way out takes would need path MTU discovery, which often fails.
         mtu=bridge.mtu or min([1500, *way_out]),
     )
 
 
-def _subnet6(subnet: str, wanted: str) -> str:
+def subnet6(subnet: str, wanted: str = "auto") -> str:
+    """The IPv6 subnet of a network, if one is wanted; "auto" is made from the IPv4 one.
+
+    Raises:
+        UnsupportedError: there is no IPv6 here.
+    """
     if wanted and not files.exists(f"{_IPV6}/all/forwarding"):
         why = "this kernel has no IPv6, or it is off"
         raise UnsupportedError("an IPv6 subnet", why, "leave it out")
@@ -373,11 +391,14 @@ def resolve_endpoint(ledger: Ledger, bridge: Bridge, wanted: Endpoint) -> Endpoi
         for other in others.values():
             if any(_clash(port, held) for held in other.ports):
                 raise ExistsError(f"Bind for {port} failed: port is already allocated")
-    taken = {each.ip for each in others.values() if each.bridge == bridge.name} | {bridge.gateway}
-    ip = addresses.allocate(bridge.subnet, taken, wanted.ip)
-    ip6 = wanted.ip6
-    if bridge.subnet6 and not ip6:
-        ip6 = addresses.twin(ip, bridge.subnet, bridge.subnet6)
+    here = [each for each in others.values() if each.bridge == bridge.name]
+    taken = {bridge.gateway, *bridge.reserved, *(each.ip for each in here)}
+    ip = addresses.allocate(bridge.subnet, taken, wanted.ip, bridge.ip_range)
+    ip6 = ""
+    if bridge.subnet6:
+        ip6 = wanted.ip6 or addresses.twin(ip, bridge.subnet, bridge.subnet6)
+        taken = {gateway6(bridge), *bridge.reserved, *(each.ip6 for each in here)}
+        ip6 = addresses.allocate(bridge.subnet6, taken, ip6)
     mac = wanted.mac or addresses.mac(ip)
     return wanted.replace(ip=ip, ip6=ip6, mac=mac, link=link)
 
@@ -386,6 +407,35 @@ def _clash(one: ports.Port, other: ports.Port) -> bool:
     every = ("", "0.0.0.0", "::")
     same_ip = one.host_ip == other.host_ip or one.host_ip in every or other.host_ip in every
     return same_ip and (one.protocol, one.host_port) == (other.protocol, other.host_port)
+
+
+def lead_out(
+    ledger: Ledger, container: str, bridge: str, published: tuple[ports.Port, ...], *, pid: int
+) -> None:
+    """Let a connected container go out by this network, and publish its ports there.
+
+    Raises:
+        NotFoundError: it is not in that network. OSError: the kernel refused; nothing is changed.
+    """
+    fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with netlink.connect_in(fd) as there, ledger, netlink.Netlink() as host, Undo() as undo:
+            here = endpoints(ledger).values()
+            found = [one for one in here if (one.id, one.bridge) == (container, bridge)]
+            if not found:
+                raise NotFoundError(f"container {container} is not in network {bridge}")
+            endpoint = found[0].replace(default_route=True, ports=published)
+            undo.push(_write_endpoint, ledger, found[0])
+            _write_endpoint(ledger, endpoint)
+            ledger.save()
+            for request in _routes(bridges(ledger)[bridge], endpoint):
+                there.do(request)
+            if published:
+                host.do(rtnetlink.set_hairpin(endpoint.link))
+                _write_rules(ledger)
+            undo.commit()
+    finally:
+        os.close(fd)
 
 
 def detach(ledger: Ledger, container: str, bridge: str = "") -> None:

@@ -46,7 +46,7 @@ def create(
             lowers=list(lowers), config=settled, host=host, program=program, args=args,
         )  # fmt: skip
         hostconfig.profile(hostconfig.request_of(made))
-        made.endpoints = engine.networks.plan(host, networking, identity)
+        made.endpoints = engine.networks.plan(config, host, networking)
         if not settled["Hostname"] and "host" not in (host["NetworkMode"], host["UTSMode"]):
             settled["Hostname"] = identity[:12]
         os.makedirs(home, mode=0o711)

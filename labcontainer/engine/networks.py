@@ -13,8 +13,10 @@ import ipaddress
 import threading
 
 from labcontainer import addresses, errors
-from labcontainer.engine import endpoints, filters, moments, networkspec
+from labcontainer.engine import filters, moments, networkspec, places
 from labcontainer.engine.endpoints import Endpoints
+from labcontainer.engine.networkspec import BUILT_IN, ForbiddenError
+from labcontainer.network import subnet6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +31,15 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
     Filters = Mapping[str, list[str]]
 
-BUILT_IN = {"bridge": "bridge", "host": "host", "none": "null"}
+NOT_ALONE = (
+    "container sharing network namespace with another container or host cannot be connected to any "
+    "other network"
+)
+NOT_WITH_NONE = (
+    "container cannot be connected to multiple networks with one of the networks in private (none) "
+    "mode"
+)
+NOT_HOST = "container cannot be disconnected from host network or connected to host network"
 FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
 
 
@@ -82,11 +92,15 @@ class Networks:
         """Make a network.
 
         Raises:
-            ExistsError: the name is taken. UsageError: a value is off, a subnet overlaps another.
-            NotFoundError: a driver that there is not.
+            ExistsError: the name is taken. UsageError: a value is off.
+            ForbiddenError: a subnet overlaps another. NotFoundError: a driver that there is not.
         """
+        made = networkspec.of(asked)
+        if self._places.rootless:
+            raise errors.UnsupportedError(
+                "a bridge network", "an ordinary user's containers have a router each", "use root"
+            )
         with self._lock:
-            made = networkspec.of(asked)
             if any(one["Name"] == made["Name"] for one in self._all.values()):
                 raise errors.ExistsError(f"network with name {made['Name']} already exists")
             self._settle_subnets(made)
@@ -104,11 +118,13 @@ class Networks:
             for other in taken:
                 there = ipaddress.ip_network(other, strict=False)
                 if there.version == subnet.version and there.prefixlen and there.overlaps(subnet):
-                    raise errors.UsageError(
+                    raise ForbiddenError(
                         "invalid pool request: Pool overlaps with other one on this address space"
                     )
         if not any(ipaddress.ip_network(one["Subnet"]).version == 4 for one in given):
             given.insert(0, {"Subnet": addresses.free_subnet(taken)})
+        if made["EnableIPv6"] and not any(":" in one["Subnet"] for one in given):
+            given.append({"Subnet": subnet6(given[0]["Subnet"])})
         for config in given:
             config.setdefault("Gateway", addresses.gateway(config["Subnet"]))
 
@@ -119,10 +135,8 @@ class Networks:
     def document(self, network: Document, *, containers: bool = False) -> Document:
         """A network in Docker's shape, with those who are on it."""
         shown = {key: value for key, value in network.items() if not key.startswith("_")}
-        live = self._places.bridge_of(network)
-        if live is not None and network["Name"] == "bridge":
-            config = [{"Subnet": live.subnet, "Gateway": live.gateway}]
-            shown["IPAM"] = {**network["IPAM"], "Config": config}
+        if network["Name"] == "bridge":
+            shown["IPAM"] = {**network["IPAM"], "Config": self._places.default_config()}
         shown["Containers"] = self._members(network) if containers else {}
         return shown
 
@@ -146,6 +160,9 @@ class Networks:
     def select(self, given: Filters) -> list[Document]:
         """`GET /networks`."""
         filters.check(given, FILTERS)
+        for kind in given.get("type", ()):
+            if kind not in ("builtin", "custom"):
+                raise errors.UsageError(f"invalid filter: 'type'='{kind}'")
         with self._lock:
             return [self.document(one) for one in self._all.values() if self._passes(one, given)]
 
@@ -176,17 +193,17 @@ class Networks:
         """Forget a network.
 
         Raises:
-            StateError: containers are on it, or it is one that is always there.
+            ForbiddenError: containers are on it, or it is one that is always there.
         """
         with self._lock:
             network = self.find(word)
             if network["Name"] in BUILT_IN:
-                raise errors.StateError(
+                raise ForbiddenError(
                     f"{network['Name']} is a pre-defined network and cannot be removed"
                 )
             if users := self.users(network, running=True):
                 shown = " ".join(f'name:"{one.name}" id:"{one.id[:12]}"' for one in users)
-                raise errors.StateError(
+                raise ForbiddenError(
                     f"error while removing network: network {network['Name']} "
                     f"has active endpoints ({shown})"
                 )
@@ -231,42 +248,63 @@ class Networks:
 
     # --- of one container -------------------------------------------------------------------------
 
-    def plan(self, host: Document, networking: Document, identity: str) -> dict[str, Document]:
+    def plan(self, config: Document, host: Document, networking: Document) -> dict[str, Document]:
         """The places of a new container, by the names of its networks.
 
+        What is not there yet is missed only at the start, as with Docker: its command takes a 404
+        of `create` for a missing image, and would pull that.
+
         Raises:
-            NotFoundError: a network, or the container whose network it shares, is not there.
-            UsageError: a place asks for what its network can't give.
+            UsageError: words that exclude each other, or a place that its network can't give.
         """
+        networkspec.check_mode(config, host)
+        places.wanted_ports(host, config["ExposedPorts"])
         mode = host["NetworkMode"]
         given = networking.get("EndpointsConfig") or {}
         if mode.startswith("container:"):
-            other = self.containers.find(mode.partition(":")[2])
-            host["NetworkMode"] = f"container:{other.id}"
+            host["NetworkMode"] = self._shared(mode)
             if given:
-                raise errors.UsageError(
-                    "conflicting options: it shares another container's network"
-                )
+                raise errors.UsageError(NOT_ALONE)
             return {}
-        name = self.find(mode)["Name"]
-        words = {self.find(word)["Name"]: asked for word, asked in given.items()}
-        if name in ("none", "host") and set(words) - {name}:
-            raise errors.UsageError(
-                f"container cannot be connected to network endpoints: {', '.join(sorted(given))}"
-                if name == "none" else "container sharing network namespace with the host cannot "
-                "be connected to any other network"
-            )  # fmt: skip
-        words = {name: words.get(name, {}), **words}
-        return {
-            one: endpoints.place(self.find(one), asked, identity) for one, asked in words.items()
-        }
+        self._check_links(host)
+        name = "none" if config["NetworkDisabled"] else self._known(mode)["Name"]
+        asked = {self._known(word)["Name"]: one for word, one in given.items()}
+        if name not in asked and (name not in BUILT_IN or not asked):
+            asked = {name: {}, **asked}
+        if len(asked) > 1 and {"host", "none"} & {name, *asked}:
+            raise errors.UsageError(NOT_ALONE if "host" in asked else NOT_WITH_NONE)
+        if config["MacAddress"] and name in asked:
+            asked[name] = {"MacAddress": config["MacAddress"], **asked[name]}
+        return {one: places.place(self._known(one), words) for one, words in asked.items()}
+
+    def _shared(self, mode: str) -> str:
+        """`container:NAME` with its id, if it is there."""
+        try:
+            return f"container:{self.containers.find(mode.partition(':')[2]).id}"
+        except errors.NotFoundError:
+            return mode
+
+    def _known(self, word: str) -> Document:
+        """A network, or one that may be there when the container is started."""
+        try:
+            return self.find(word)
+        except errors.NotFoundError:
+            return networkspec.missing(word)
+
+    def _check_links(self, host: Document) -> None:
+        for word in host["Links"] or ():
+            name = word.removeprefix("/").partition(":")[0]
+            try:
+                self.containers.find(name)
+            except errors.NotFoundError as error:
+                raise errors.UsageError(f"could not get container for {name}: {error}") from None
 
     def mode(self, container: Container) -> str:
         """ "none", "host", "own" or "container:<id>"."""
         mode = str(container.host["NetworkMode"])
         if mode.startswith("container:") or mode in ("none", "host"):
             return mode
-        return "own"
+        return "none" if container.config["NetworkDisabled"] else "own"
 
     def files(self, container: Container) -> None:
         """Write the container's hostname, hosts and resolv.conf."""
@@ -286,11 +324,11 @@ class Networks:
 
     def settings(self, container: Container) -> Document:
         """Docker's NetworkSettings."""
-        return endpoints.settings(container)
+        return places.settings(container)
 
     def ports_list(self, container: Container) -> list[Document]:
         """The ports of a container as the list of containers shows them."""
-        return endpoints.ports_list(container)
+        return places.ports_list(container)
 
     def renamed(self, container: Container) -> None:
         """Let the others find a container by its new name."""
@@ -300,27 +338,12 @@ class Networks:
         """Put a container on one more network, at once if it runs.
 
         Raises:
-            StateError: it is there already, or shares the network of another.
+            UsageError: it shares another's network, or has none. ForbiddenError: it is there.
         """
         network, container = self.find(word), self.containers.find(name)
         with container.lock:
-            if self.mode(container) != "own" and self.mode(container) != "none":
-                raise errors.StateError(
-                    "container sharing network namespace with another container or host cannot be "
-                    "connected to any other network"
-                )
-            if network["Name"] in container.endpoints:
-                raise errors.StateError(
-                    f"endpoint with name {container.name} already exists in network "
-                    f"{network['Name']}"
-                )
-            if network["Driver"] != "bridge":
-                raise errors.StateError(
-                    f"container cannot be connected to {network['Name']} network"
-                )
-            place = endpoints.place(network, asked, container.id)
-            container.endpoints.pop("none", None)
-            container.endpoints[network["Name"]] = place
+            self._check_connect(network, container)
+            container.endpoints[network["Name"]] = places.place(network, asked)
             try:
                 if container.state.running:
                     self._places.add(container, network)
@@ -328,6 +351,19 @@ class Networks:
                 del container.endpoints[network["Name"]]
                 raise
             self.containers.save(container)
+
+    def _check_connect(self, network: Document, container: Container) -> None:
+        mode = self.mode(container)
+        if network["Driver"] == "host":
+            raise errors.UsageError(NOT_HOST)
+        if mode == "host" or mode.startswith("container:"):
+            raise errors.UsageError(NOT_ALONE)
+        if network["Driver"] == "null" or mode == "none":
+            raise errors.UsageError(NOT_WITH_NONE)
+        if network["Name"] in container.endpoints:
+            raise ForbiddenError(
+                f"endpoint with name {container.name} already exists in network {network['Name']}"
+            )
 
     def disconnect(self, word: str, name: str, *, force: bool = False) -> None:
         """Take a container off a network.
@@ -340,18 +376,19 @@ class Networks:
             container = self.containers.find(name)
         except errors.NotFoundError:
             if force:
-                return
+                raise errors.NotFoundError(f"endpoint {name} not found") from None
             raise
+        if network["Driver"] == "host":
+            raise errors.UsageError(NOT_HOST)
         with container.lock:
             if network["Name"] not in container.endpoints:
                 raise errors.StateError(
                     f"container {container.id} is not connected to network {network['Name']}"
                 )
-            if network["Driver"] == "host":
-                raise errors.StateError("container cannot be disconnected from host network")
             if container.state.running:
                 self._places.leave(container, network)
-            del container.endpoints[network["Name"]]
+            else:
+                del container.endpoints[network["Name"]]
             self.containers.save(container)
         self.told(network, "disconnect", container)
 

@@ -8,6 +8,7 @@ import re
 
 from labcontainer import errors
 from labcontainer.engine import moments
+from labcontainer.network import Bridge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,13 +17,29 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+BUILT_IN = {"bridge": "bridge", "host": "host", "none": "null"}
 BRIDGE_NAME = "com.docker.network.bridge.name"
 MTU = "com.docker.network.driver.mtu"
+HOST_IP = "com.docker.network.bridge.host_binding_ipv4"
+ALWAYS_ON = tuple(f"com.docker.network.bridge.enable_{word}" for word in ("icc", "ip_masquerade"))
+WITH_LINKS = (
+    "container type network can't be used with links. This would result in undefined behavior"
+)
+DEFAULT_BRIDGE = "lcbr0"
+
+
+class ForbiddenError(errors.LabError):
+    """What Docker does not let anybody do, however it is asked: 403."""
 
 
 def built_in(name: str, driver: str) -> Document:
     """One of the three networks that are always there."""
     return _document(name, driver) | {"Internal": False}
+
+
+def missing(name: str) -> Document:
+    """What stands for a network that is not there, in a container's plans."""
+    return _document(name, "bridge") | {"Id": "", "_given": True}
 
 
 def _document(name: str, driver: str) -> Document:
@@ -32,7 +49,6 @@ def _document(name: str, driver: str) -> Document:
         "Created": moments.now(),
         "Scope": "local",
         "Driver": driver,
-        "EnableIPv4": True,
         "EnableIPv6": False,
         "IPAM": {"Driver": "default", "Options": None, "Config": []},
         "Internal": False,
@@ -56,23 +72,23 @@ def of(asked: Document) -> Document:
         raise errors.UsageError(
             f"invalid network name: {name!r}" if name else "invalid name: name is empty"
         )
+    if name in BUILT_IN:
+        raise ForbiddenError(f"operation is not permitted on predefined {name} network")
     if driver in ("host", "null"):
-        raise errors.UsageError(f'only one instance of "{driver}" network is allowed')
+        raise ForbiddenError(f'only one instance of "{driver}" network is allowed')
     if driver != "bridge":
-        raise errors.NotFoundError(
-            f"could not find plugin {driver} in v1 plugin registry: plugin not found"
-        )
+        raise errors.NotFoundError(f'plugin "{driver}" not found')
     if asked.get("ConfigOnly") or asked.get("ConfigFrom", {}).get("Network"):
         raise errors.UnsupportedError(
             "a network of configuration", "it is for swarms", "leave it out"
         )
     ipam = asked.get("IPAM") or {}
     if (ipam.get("Driver") or "default") not in ("default", ""):
-        raise errors.UsageError(f"invalid ipam driver: {ipam['Driver']}")
+        raise errors.NotFoundError(f'plugin "{ipam["Driver"]}" not found')
     found = _document(name, driver)
     found |= {
         "EnableIPv6": bool(asked.get("EnableIPv6")),
-        "IPAM": {"Driver": "default", "Options": ipam.get("Options") or {},
+        "IPAM": {"Driver": "default", "Options": ipam.get("Options"),
                  "Config": [_config(one) for one in ipam.get("Config") or ()]},
         "Internal": bool(asked.get("Internal")),
         "Attachable": bool(asked.get("Attachable")),
@@ -90,6 +106,9 @@ def _options(found: dict[str, str]) -> dict[str, str]:
     link = found.get(BRIDGE_NAME, "")
     if len(link) > 15 or "/" in link or any(letter.isspace() for letter in link):
         raise errors.UsageError(f"invalid bridge name {link!r}: at most 15 letters")
+    for name in ALWAYS_ON:
+        if found.get(name, "true").lower() not in ("true", "1"):
+            raise errors.UnsupportedError(f"{name}={found[name]}", "it is always on here")
     if MTU in found and not found[MTU].isdecimal():
         raise errors.UsageError(f"invalid MTU {found[MTU]!r}")
     return found
@@ -101,9 +120,10 @@ def _config(asked: Document) -> Document:
     try:
         network = ipaddress.ip_network(subnet)
     except ValueError as error:
-        raise errors.UsageError(
-            f'invalid network config: invalid subnet "{subnet}": {error}'
-        ) from None
+        if "host bits" in str(error):
+            right = ipaddress.ip_network(subnet, strict=False)
+            raise errors.UsageError(f"invalid subnet {subnet}: it should be {right}") from None
+        raise errors.UsageError(f"invalid subnet {subnet}: invalid CIDR block notation") from None
     found: Document = {"Subnet": str(network)}
     if gateway := asked.get("Gateway"):
         found["Gateway"] = _inside(network, str(gateway).partition("/")[0], "gateway")
@@ -135,5 +155,52 @@ def _inside(network: Any, word: str, what: str) -> str:
 def link_of(network: Document) -> str:
     """The name of a network's bridge in the kernel: at most 15 letters."""
     if network["Name"] == "bridge":
-        return "lcbr0"
-    return str(network["Options"].get(BRIDGE_NAME) or f"br-{network['Id'][:12]}")
+        return DEFAULT_BRIDGE
+    return str(network["Options"].get(BRIDGE_NAME) or f"lc-{network['Id'][:12]}")
+
+
+def bridge_of(network: Document) -> Bridge:
+    """A network's bridge, as the kernel is to have it."""
+    subnets = network["IPAM"]["Config"]
+    four: Document = next((one for one in subnets if ":" not in one["Subnet"]), {})
+    six: Document = next((one for one in subnets if ":" in one["Subnet"]), {})
+    reserved = [one for each in (four, six) for one in each.get("AuxiliaryAddresses", {}).values()]
+    return Bridge(
+        name=link_of(network),
+        subnet=four.get("Subnet", ""),
+        gateway=four.get("Gateway", ""),
+        ip_range=four.get("IPRange", ""),
+        reserved=tuple(reserved),
+        subnet6=six.get("Subnet", ""),
+        gateway6=six.get("Gateway", ""),
+        mtu=int(network["Options"].get(MTU, 0)),
+        internal=network["Internal"],
+    )
+
+
+def check_mode(config: Document, host: Document) -> None:
+    """Refuse what a shared network excludes.
+
+    Raises:
+        UsageError: two words exclude each other.
+    """
+    mode = host["NetworkMode"]
+    if mode == "host" and host["Links"]:
+        why = WITH_LINKS.replace("container type network", "host type networking")
+        raise errors.UsageError(f"conflicting options: {why}")
+    if not mode.startswith("container:"):
+        return
+    if mode == "container:":
+        raise errors.UsageError("invalid container format container:<name|id>")
+    for given, why in (
+        (config["Hostname"], "hostname and the network mode"),
+        (host["Links"], WITH_LINKS),
+        (host["Dns"], "dns and the network mode"),
+        (host["ExtraHosts"], "custom host-to-IP mapping and the network mode"),
+        (config["MacAddress"], "mac-address and the network mode"),
+        (host["PortBindings"] or host["PublishAllPorts"],
+         "port publishing and the container type network mode"),
+        (config["ExposedPorts"], "port exposing and the container type network mode"),
+    ):  # fmt: skip
+        if given:
+            raise errors.UsageError(f"conflicting options: {why}")

@@ -9,51 +9,71 @@ from __future__ import annotations
 import os
 import socket
 
-from labcontainer import nameserver
+from labcontainer import errors, nameserver, usernet
 from labcontainer.engine import connect
+from labcontainer.engine.networkspec import BUILT_IN
 from labcontainer.kernel import netlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from labcontainer.engine.container import Container
     from labcontainer.engine.containers import Containers
+    from labcontainer.nameserver import Question
 
     Document = dict[str, Any]
 
 SERVER = "127.0.0.11"  # Docker's
-UNNAMED = ("bridge", "host", "none")
+
+
+class LiveNames(nameserver.Names):
+    """What one container may ask for; made anew at the first question after a change.
+
+    `stale` is set by whoever changes something: that is cheap, with hundreds of containers too.
+    """
+
+    def __init__(self, make: Callable[[], dict[str, list[str]]]) -> None:
+        super().__init__()
+        self._make = make
+        self.stale = True
+
+    def answer(self, question: Question) -> bytes | None:
+        """As `Names` does."""
+        if self.stale:
+            self.stale = False  # before it is made: a change meanwhile sets it again
+            self.replace(self._make())
+        return super().answer(question)
 
 
 def has_names(container: Container) -> bool:
     """Whether it is on a network with names."""
-    return any(name not in UNNAMED for name in container.endpoints)
+    return any(name not in BUILT_IN for name in container.endpoints)
 
 
-def names_of(container: Container, own: Document) -> list[str]:
-    """What a container is called on a network."""
-    found = [container.name, *(own["Aliases"] or ()), container.id[:12]]
-    hostname = container.config["Hostname"]
-    return list(dict.fromkeys([*found, *([hostname] if hostname else [])]))
+def names_of(container: Container, network: str) -> list[str]:
+    """What a container is called on a network; nothing on those without names."""
+    if network in BUILT_IN:
+        return []
+    aliases = container.endpoints[network]["Aliases"] or ()
+    found = [container.name, *aliases, container.id[:12], container.config["Hostname"]]
+    return list(dict.fromkeys(name for name in found if name))
 
 
 def table(container: Container, everybody: Iterable[Container]) -> dict[str, list[str]]:
     """The names that a container may ask for, each with its addresses."""
     found: dict[str, list[str]] = {}
     for other in everybody:
-        for network, place in other.endpoints.items():
+        for network, place in list(other.endpoints.items()):
             if network not in container.endpoints or not place["IPAddress"]:
                 continue
             ips = [ip for ip in (place["IPAddress"], place["GlobalIPv6Address"]) if ip]
-            names = names_of(other, place) if network not in UNNAMED else []
-            for name in (*names, *_links(container, network, other)):
-                known = found.setdefault(name, [])
+            names = names_of(other, network)
+            full = [f"{name}.{network}" for name in names]
+            for name in (*names, *full, *_links(container, network, other)):
+                known = found.setdefault(name.lower(), [])
                 known += [ip for ip in ips if ip not in known]
-                full = f"{name}.{network}"
-                if network not in UNNAMED:
-                    found.setdefault(full, list(ips))
     return found
 
 
@@ -65,8 +85,8 @@ def _links(container: Container, network: str, other: Container) -> list[str]:
             if name in (other.name, other.id, other.id[:12])]  # fmt: skip
 
 
-def server(container: Container, pid: int, names: dict[str, list[str]]) -> nameserver.Server:
-    """The container's name server, with its sockets in the namespace of `pid`."""
+def server(pid: int, names: nameserver.Names) -> nameserver.Server:
+    """A name server with its sockets in the network namespace of `pid`."""
     namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     made: list[socket.socket] = []
 
@@ -78,9 +98,7 @@ def server(container: Container, pid: int, names: dict[str, list[str]]) -> names
         netlink.open_in(namespace, listen)
     finally:
         os.close(namespace)
-    return nameserver.Server(
-        SERVER, nameserver.Names(names), resolvers(container), sockets=(made[0], made[1])
-    )
+    return nameserver.Server(SERVER, names, sockets=(made[0], made[1]))
 
 
 def resolvers(container: Container) -> list[str]:
@@ -90,34 +108,35 @@ def resolvers(container: Container) -> list[str]:
     return nameserver.resolvers(connect.host_resolv_conf())
 
 
-def write_files(container: Container, mode: str, hostname: str, containers: Containers) -> None:
-    """Write hostname, hosts and resolv.conf of a container, in their place."""
+def write_files(
+    container: Container, mode: str, hostname: str, containers: Containers, *, rootless: bool
+) -> None:
+    """Write hostname, hosts and resolv.conf of a container, in their place.
+
+    Who shares another's network shares its files too, also when they change.
+    """
     home = container.home
     if mode.startswith("container:"):
         other = containers.find(mode.partition(":")[2])
         for name in ("hostname", "hosts", "resolv.conf"):
-            with open(f"{other.home}/{name}") as file:
-                _write(f"{home}/{name}", file.read())
+            if os.path.lexists(f"{home}/{name}"):
+                os.unlink(f"{home}/{name}")
+            os.link(f"{other.home}/{name}", f"{home}/{name}")
         return
     _write(f"{home}/hostname", f"{hostname}\n")
     _write(f"{home}/hosts", _hosts(container, mode, hostname, containers))
-    _write(f"{home}/resolv.conf", _resolv_conf(container, mode))
+    _write(f"{home}/resolv.conf", _resolv_conf(container, mode, rootless))
 
 
 def _hosts(container: Container, mode: str, hostname: str, containers: Containers) -> str:
     places = list(container.endpoints.values())
-    gateway = "127.0.0.1" if mode == "host" else next((one["Gateway"] for one in places), "")
-    extra: list[tuple[str, str]] = []
-    for word in container.host["ExtraHosts"] or ():
-        separator = "=" if "=" in word and word.find("=") < (word.find(":") % 10**6) else ":"
-        name, _, ip = word.partition(separator)
-        ip = gateway if ip == "host-gateway" else ip.strip("[]")
-        extra += [(ip, name)] if ip else []
-    if "bridge" in container.endpoints:
-        linked = table_of_links(container, containers.all())
-        extra += [(ip, name) for name, ip in linked]
+    gateways = [one["Gateway"] for one in places if one["Gateway"]]
+    extra = _extra_hosts(container, "127.0.0.1" if mode == "host" else "".join(gateways[:1]))
     if mode == "host":
-        return nameserver.hosts("", "", extra) + f"127.0.1.1\t{hostname}\n"
+        with open("/etc/hosts", errors="surrogateescape") as file:
+            return file.read(1 << 20) + "".join(f"{ip}\t{name}\n" for ip, name in extra)
+    if "bridge" in container.endpoints:
+        extra += _linked(container, containers)
     domain = container.config["Domainname"]
     names = f"{hostname}.{domain} {hostname}" if domain else hostname
     lines = nameserver.hosts("", "", extra)
@@ -129,29 +148,58 @@ def _hosts(container: Container, mode: str, hostname: str, containers: Container
     )
 
 
-def table_of_links(container: Container, everybody: Iterable[Container]) -> list[tuple[str, str]]:
-    """(name, address) of the linked containers on the default bridge."""
+def _extra_hosts(container: Container, gateway: str) -> list[tuple[str, str]]:
+    """(address, name) of each `--add-host`: NAME:ADDRESS, or NAME=ADDRESS."""
     found = []
-    for other in everybody:
-        place = other.endpoints.get("bridge")
-        if place is not None and place["IPAddress"]:
-            names = _links(container, "bridge", other)
-            names += [other.name] if names else []
-            found += [(name, place["IPAddress"]) for name in dict.fromkeys(names)]
+    for word in container.host["ExtraHosts"] or ():
+        name, mark, rest = word.partition(":")
+        if "=" in name or not mark:
+            name, _, rest = word.partition("=")
+        ip = gateway if rest == "host-gateway" else rest.strip("[]")
+        found += [(ip, name)] if ip else []
     return found
 
 
-def _resolv_conf(container: Container, mode: str) -> str:
+def _linked(container: Container, containers: Containers) -> list[tuple[str, str]]:
+    """(address, names) of the linked containers on the default bridge.
+
+    Raises:
+        StateError: one does not run, or is not there.
+    """
+    found = []
+    for word in container.host["Links"] or ():
+        name, _, alias = word.removeprefix("/").partition(":")
+        other = containers.find(name)
+        if not other.state.running:
+            raise errors.StateError(
+                f"Cannot link to a non running container: /{other.name} AS "
+                f"/{container.name}/{alias or other.name}"
+            )
+        if "bridge" not in other.endpoints:
+            raise errors.StateError(
+                f"Cannot link to /{other.name}, as it does not belong to the default network"
+            )
+        names = (alias or other.name, other.config["Hostname"], other.name)
+        words = " ".join(dict.fromkeys(one for one in names if one))
+        found.append((other.endpoints["bridge"]["IPAddress"], words))
+    return found
+
+
+def _resolv_conf(container: Container, mode: str, rootless: bool) -> str:
     host, asked = connect.host_resolv_conf(), container.host
     if mode == "host" and not (asked["Dns"] or asked["DnsSearch"]):
         return host
     own = SERVER if has_names(container) and mode == "own" else ""
+    if rootless and mode == "own":
+        own = "" if asked["Dns"] else usernet.RESOLVER
     text = nameserver.resolv_conf(host, own, asked["DnsSearch"])
     lines = text.splitlines()
     if asked["Dns"] and not own:
         lines = [line for line in lines if not line.startswith(("nameserver", "#"))]
         lines = [*(f"nameserver {ip}" for ip in asked["Dns"]), *lines]
-    options = [*asked["DnsOptions"], *(["ndots:0"] if own else [])]
+    options = list(asked["DnsOptions"])
+    if own == SERVER and not any(word.startswith("ndots:") for word in options):
+        options.append("ndots:0")
     if options:
         lines = [line for line in lines if not line.startswith("options")]
         lines.append(f"options {' '.join(options)}")
