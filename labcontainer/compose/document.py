@@ -45,7 +45,10 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 @dataclass(frozen=True)
 class Document:
-    """One file: `data`, the line of each path, and the paths tagged `!reset` and `!override`."""
+    """One file: `data`, the line of each path, and the paths tagged `!reset` and `!override`.
+
+    What is to be reset is not in `data`: its value means nothing.
+    """
 
     name: str
     data: dict[str, Any]
@@ -140,7 +143,9 @@ class _Reader:
         found: dict[str, Any] = {}
         for key, (key_node, value_node) in self._entries(node).items():
             self.lines[(*path, key)] = key_node.start_mark.line + 1
-            found[key] = self.value(value_node, (*path, key))
+            value = self.value(value_node, (*path, key))
+            if (*path, key) not in self.resets:
+                found[key] = value
         return found
 
     def _entries(self, node: yaml.MappingNode) -> dict[str, tuple[yaml.Node, yaml.Node]]:

@@ -60,20 +60,14 @@ class _Merge:
         self.resets, self.overrides = resets, overrides
 
     def mappings(self, base: Tree, over: Tree, path: Path) -> Tree:
-        found = dict(base)
+        found = {key: one for key, one in base.items() if (*path, key) not in self.resets}
         for key, value in over.items():
             here = (*path, key)
-            if here in self.resets:
-                found.pop(key, None)
-            elif key not in base or here in self.overrides:
-                found[key] = self._cleared(value, here)
+            if key not in found or here in self.overrides:
+                found[key] = value
             else:
-                found[key] = self._values(base[key], value, here)
+                found[key] = self._values(found[key], value, here)
         return found
-
-    def _cleared(self, value: Any, path: Path) -> Any:
-        """A value without the keys in it that are to be reset."""
-        return self.mappings({}, value, path) if isinstance(value, dict) else value
 
     def _values(self, base: Any, over: Any, path: Path) -> Any:
         inside = path[2:] if path[0] == "services" else ()
@@ -84,11 +78,11 @@ class _Merge:
         if isinstance(base, dict) and isinstance(over, dict):
             driver = base.get("driver")
             if inside == ("logging",) and over.get("driver", driver) != driver:
-                return self._cleared(over, path)  # another driver has other options
+                return over  # another driver has other options
             return self.mappings(base, over, path)
         if isinstance(base, list) and isinstance(over, list):
             return _joined(base, over, str(path[-1]))
-        return self._cleared(over, path)
+        return over
 
 
 def _joined(base: list[Any], over: list[Any], name: str) -> list[Any]:

@@ -30,11 +30,28 @@ _KINDS = {
 def validator() -> Draft202012Validator:
     """The validator of the schema that lies beside this module."""
     import yaml
-    from jsonschema import Draft202012Validator
 
     path = os.path.join(os.path.dirname(__file__), "schema.yaml")
     with open(path, encoding="utf-8") as file:
-        return Draft202012Validator(yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        return _imported()(yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+
+
+def _imported() -> type[Draft202012Validator]:
+    """jsonschema's class, without what only its checks of formats need, of which we have none.
+
+    Where Jupyter is installed, importing rfc3987_syntax takes longer than all of `compose ps`.
+    """
+    import sys
+
+    unused = [name for name in ("isoduration", "rfc3987_syntax") if name not in sys.modules]
+    modules: dict[str, Any] = dict.fromkeys(unused)
+    sys.modules.update(modules)  # None: importing it fails, which jsonschema expects
+    try:
+        from jsonschema import Draft202012Validator
+    finally:
+        for name in unused:
+            del sys.modules[name]
+    return Draft202012Validator
 
 
 def check(document: Document) -> None:
