@@ -59,73 +59,100 @@ def _architecture() -> str:
 
 def info(engine: Engine, *, debug: bool = False) -> Document:
     """`GET /info`."""
-    containers = engine.containers.all()
-    kernel = os.uname()
-    running = sum(one.state.status == states.RUNNING for one in containers)
-    paused = sum(one.state.status == states.PAUSED for one in containers)
-    security = ["name=seccomp,profile=builtin", "name=cgroupns"]
-    security += ["name=rootless"] if inside.in_user_namespace() else []
     return {
         "ID": engine.identity,
         "Name": socket.gethostname(),
+        "Images": len(engine.store.images()),
+        "DockerRootDir": engine.home,
+        "SystemTime": moments.now(),
+        "Debug": debug,
+        "NFd": len(os.listdir("/proc/self/fd")),
+        "NGoroutines": len(os.listdir("/proc/self/task")),
+        "NEventsListener": engine.events.listeners,
+        **_counts(engine),
+        **_machine(),
+        **_parts(),
+        **_abilities(),
+        **_nothing(),
+    }
+
+
+def _counts(engine: Engine) -> Document:
+    containers = engine.containers.all()
+    running = sum(one.state.status == states.RUNNING for one in containers)
+    paused = sum(one.state.status == states.PAUSED for one in containers)
+    return {
         "Containers": len(containers),
         "ContainersRunning": running,
         "ContainersPaused": paused,
         "ContainersStopped": len(containers) - running - paused,
-        "Images": len(engine.store.images()),
-        "Driver": "overlay2",
-        "DriverStatus": [["Backing Filesystem", "overlayfs layers"]],
-        "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"],
-                    "Authorization": None, "Log": ["json-file", "local", "none"]},
-        "MemoryLimit": True,
-        "SwapLimit": True,
-        "CpuCfsPeriod": True,
-        "CpuCfsQuota": True,
-        "CPUShares": True,
-        "CPUSet": True,
-        "PidsLimit": True,
-        "IPv4Forwarding": True,
-        "BridgeNfIptables": False,
-        "BridgeNfIp6tables": False,
-        "Debug": debug,
-        "NFd": len(os.listdir("/proc/self/fd")),
-        "OomKillDisable": _cgroup_version() == "1",
-        "NGoroutines": len(os.listdir("/proc/self/task")),
-        "SystemTime": moments.now(),
-        "LoggingDriver": "json-file",
-        "CgroupDriver": "cgroupfs",
-        "CgroupVersion": _cgroup_version(),
-        "NEventsListener": engine.events.listeners,
+    }
+
+
+def _machine() -> Document:
+    kernel = os.uname()
+    return {
         "KernelVersion": kernel.release,
         "OperatingSystem": _operating_system(),
         "OSVersion": "",
         "OSType": "linux",
         "Architecture": kernel.machine,
-        "IndexServerAddress": "https://index.docker.io/v1/",
-        "RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128"], "Mirrors": [],
-                           "IndexConfigs": {"docker.io": {"Name": "docker.io", "Mirrors": [],
-                                                          "Secure": True, "Official": True}}},
         "NCPU": os.cpu_count(),
         "MemTotal": stats.memory_of_machine(),
+    }
+
+
+def _parts() -> Document:
+    """What it is made of."""
+    local = {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}
+    return {
+        "ServerVersion": VERSION,
+        "Driver": "overlay2",
+        "DriverStatus": [["Backing Filesystem", "overlayfs layers"]],
+        "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"],
+                    "Authorization": None, "Log": ["json-file", "local", "none"]},
+        "LoggingDriver": "json-file",
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": _cgroup_version(),
+        "Runtimes": {"labcontainer": {"path": "labcontainer-oci"}},
+        "DefaultRuntime": "labcontainer",
+        "InitBinary": "docker-init",
+        "IndexServerAddress": "https://index.docker.io/v1/",
+        "RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128"], "Mirrors": [],
+                           "IndexConfigs": {"docker.io": local}},
+    }  # fmt: skip
+
+
+def _abilities() -> Document:
+    security = ["name=seccomp,profile=builtin", "name=cgroupns"]
+    security += ["name=rootless"] if inside.in_user_namespace() else []
+    able = ("MemoryLimit", "SwapLimit", "CpuCfsPeriod", "CpuCfsQuota", "CPUShares", "CPUSet",
+            "PidsLimit", "IPv4Forwarding", "LiveRestoreEnabled")  # fmt: skip
+    return {
+        **dict.fromkeys(able, True),
+        "OomKillDisable": _cgroup_version() == "1",
+        "BridgeNfIptables": False,
+        "BridgeNfIp6tables": False,
+        "ExperimentalBuild": False,
+        "SecurityOptions": security,
+    }
+
+
+def _nothing() -> Document:
+    """Fields of what there is not: clients ask for them all the same."""
+    commit = {"ID": "", "Expected": ""}
+    return {
         "GenericResources": None,
-        "DockerRootDir": engine.home,
         "HttpProxy": "",
         "HttpsProxy": "",
         "NoProxy": "",
         "Labels": [],
-        "ExperimentalBuild": False,
-        "ServerVersion": VERSION,
-        "Runtimes": {"labcontainer": {"path": "labcontainer-oci"}},
-        "DefaultRuntime": "labcontainer",
         "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive",
                   "ControlAvailable": False, "Error": "", "RemoteManagers": None},
-        "LiveRestoreEnabled": True,
         "Isolation": "",
-        "InitBinary": "docker-init",
-        "ContainerdCommit": {"ID": "", "Expected": ""},
+        "ContainerdCommit": commit,
         "RuncCommit": {"ID": VERSION, "Expected": VERSION},
-        "InitCommit": {"ID": "", "Expected": ""},
-        "SecurityOptions": security,
+        "InitCommit": commit,
         "Warnings": None,
     }  # fmt: skip
 

@@ -16,7 +16,7 @@ import os
 import stat
 
 from labcontainer import errors
-from labcontainer.image import deleting, tarformat
+from labcontainer.image import deleting, tarformat, wrongs
 from labcontainer.image.tarformat import BLOCK_DEVICE, CHAR, DIRECTORY, FIFO, FILE, LINK, SYMLINK
 from labcontainer.kernel import confined
 from labcontainer.record import Record
@@ -101,7 +101,7 @@ def apply(
             except OSError as error:
                 if error.errno not in _BY_THE_ARCHIVE:
                     raise
-                raise _impossible(entry, error) from error
+                raise wrongs.impossible(entry, error) from error
         work.finish()
     finally:
         work.close()
@@ -286,7 +286,7 @@ class _Apply:
         try:
             there = confined.open_in(self._root, folder or ".", _DIR)
         except OSError as error:
-            raise _bad_link(entry, error) from None
+            raise wrongs.bad_link(entry, error) from None
         try:
             os.link(base, name, src_dir_fd=there, dst_dir_fd=parent, follow_symlinks=False)
         except FileExistsError:
@@ -296,7 +296,7 @@ class _Apply:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            raise _bad_link(entry, error) from None
+            raise wrongs.bad_link(entry, error) from None
         finally:
             os.close(there)
 
@@ -323,7 +323,7 @@ class _Apply:
             try:
                 os.fchown(fd, entry.uid, entry.gid)
             except OSError as error:
-                raise _not_ours(entry, error) from error
+                raise wrongs.not_ours(entry, error) from error
         os.fchmod(fd, entry.mode)
         for name, value in entry.xattrs.items():
             if name.startswith(_OVERLAYS):
@@ -332,14 +332,14 @@ class _Apply:
                 os.setxattr(fd, name, value)
             except OSError as error:
                 if error.errno not in (errno.ENOTSUP, errno.EPERM):
-                    raise _bad_attribute(entry, name, error) from error
+                    raise wrongs.bad_attribute(entry, name, error) from error
 
     def _own_by_name(self, parent: int, name: str, entry: Entry) -> None:
         if self._owners:
             try:
                 os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
             except OSError as error:
-                raise _not_ours(entry, error) from error
+                raise wrongs.not_ours(entry, error) from error
         if entry.kind != SYMLINK:
             # Nobody else has this directory: the name is still the node that was just made.
             os.chmod(name, entry.mode, dir_fd=parent)
@@ -429,31 +429,3 @@ def _readable(fd: int) -> str:
 
 def _is_whiteout(found: os.stat_result) -> bool:
     return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
-
-
-def _impossible(entry: Entry, error: OSError) -> errors.LabError:
-    return errors.LabError(
-        f"the archive's {entry.kind} {entry.name[:200]!r} can't be: {os.strerror(error.errno or 0)}"
-    )
-
-
-def _bad_attribute(entry: Entry, name: str, error: OSError) -> errors.LabError:
-    return errors.LabError(
-        f"the archive's {entry.name[:200]!r} has an attribute {name[:60]!r} of "
-        f"{len(entry.xattrs[name])} bytes: {os.strerror(error.errno or 0)}"
-    )
-
-
-def _bad_link(entry: Entry, error: OSError) -> errors.LabError:
-    return errors.LabError(
-        f"the archive's {entry.name[:200]!r} is a hard link to {entry.target[:200]!r}: "
-        f"{os.strerror(error.errno or 0)}"
-    )
-
-
-def _not_ours(entry: Entry, error: OSError) -> errors.LabError:
-    fix = "give this user a larger range in /etc/subuid and /etc/subgid"
-    return errors.UnsupportedError(
-        f"{entry.name[:200]!r} of user {entry.uid} and group {entry.gid}",
-        os.strerror(error.errno or 0), fix,
-    )  # fmt: skip
