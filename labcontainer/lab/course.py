@@ -16,6 +16,8 @@ from labcontainer.lab.cells import (
 )
 from labcontainer.lab.doctor import probe
 from labcontainer.lab.doctor import table as doctor
+from labcontainer.lab.engine import docker
+from labcontainer.lab.engine import start as engine
 from labcontainer.lab.figures import Canvas, bars, figure
 from labcontainer.lab.figures_build import build_graph
 from labcontainer.lab.figures_layers import layer_stack
@@ -52,7 +54,9 @@ __all__ = [
     "choice",
     "command",
     "diff",
+    "docker",
     "doctor",
+    "engine",
     "export_progress",
     "figure",
     "hint",
