@@ -18,39 +18,21 @@ if TYPE_CHECKING:
     from labcontainer.image.compression import Readable
 
 TIMEOUT = 60  # seconds without a byte
-_BZIP2, _XZ = b"BZh", b"\xfd7zXZ\x00"
 
 
 # --- archives -------------------------------------------------------------------------------------
-
-
-def reader(file: IO[bytes]) -> Readable:
-    """A file, unpacked if it is gzip, zstd, bzip2 or xz."""
-    first = file.read(6)
-    file.seek(0)
-    if first.startswith(_BZIP2):
-        import bz2
-
-        return bz2.BZ2File(file)
-    if first == _XZ:
-        import lzma
-
-        return lzma.LZMAFile(file)
-    return compression.Reader(file)
 
 
 def is_archive(path: str) -> bool:
     """Whether a file is a tar archive, packed or not, by its content."""
     try:
         with open(path, "rb") as file:
-            for _entry in tarformat.Members(tarformat.Source(reader(file))):
+            for _entry in tarformat.Members(
+                tarformat.Source(compression.Reader(file, foreign=True))
+            ):
                 return True
-    except (errors.LabError, OSError, EOFError, ValueError):
-        return False
-    except Exception as error:
-        if type(error).__name__ in ("LZMAError", "BadGzipFile", "ZstdError", "error"):
-            return False  # it has the first letters of one, no more
-        raise
+    except (errors.LabError, OSError, ValueError):
+        pass  # it has the first letters of one, no more
     return False
 
 
@@ -61,7 +43,7 @@ def unpack(writer: diff.Writer, path: str, target: Target) -> None:
         LabError: it is torn, or has a name that leads out.
     """
     with open(path, "rb") as file:
-        found = tarformat.Members(tarformat.Source(reader(file)))
+        found = tarformat.Members(tarformat.Source(compression.Reader(file, foreign=True)))
         for entry in found:
             _put(writer, found, entry, target)
 

@@ -15,8 +15,6 @@ from labcontainer.build.tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import IO
-
     from labcontainer.image.compression import Readable
 
 NAMES = ("Dockerfile", "dockerfile")
@@ -138,45 +136,14 @@ class _Again:
         return data
 
 
-class _Checked:
-    """A bzip2 or xz stream; what is none is an error of ours."""
-
-    def __init__(self, stream: Readable) -> None:
-        self._stream = stream
-
-    def read(self, size: int = -1, /) -> bytes:
-        """The next bytes."""
-        import lzma
-
-        try:
-            return self._stream.read(size)
-        except (EOFError, lzma.LZMAError) as error:
-            raise errors.LabError(f"the archive is torn: {error}") from None
-        except OSError as error:
-            if error.errno is not None:
-                raise
-            raise errors.LabError(f"the archive is torn: {error}") from None
-
-
 def unpack(stream: Readable, folder: str) -> None:
     """Unpack a context; its owners do not matter."""
-    import bz2
-    import lzma
-    from typing import cast
-
     from labcontainer.image import compression, layers
 
-    first = stream.read(6)
-    again: Readable = _Again(first, stream)
-    if first.startswith(b"BZh"):
-        again = _Checked(bz2.BZ2File(cast("IO[bytes]", again)))
-    elif first == b"\xfd7zXZ\x00":
-        again = _Checked(lzma.LZMAFile(cast("IO[bytes]", again)))
-    else:
-        again = compression.Reader(again)
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        layers.apply(again, fd, whiteouts="apply", owners=False)
+        reader = compression.Reader(stream, foreign=True)
+        layers.apply(reader, fd, whiteouts="apply", owners=False)
     finally:
         os.close(fd)
 

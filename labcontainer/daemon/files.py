@@ -57,7 +57,7 @@ def put(call: Call) -> None:
     with files:
         files.put(
             _path(call),
-            compression.Reader(call.stream),
+            compression.Reader(call.stream, foreign=True),
             replace=not call.flag("noOverwriteDirNonDir"),
         )
     call.empty(200)

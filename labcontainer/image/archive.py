@@ -238,7 +238,7 @@ class _Archive:
 
     def read(self, stream: Readable) -> None:
         """All members."""
-        members = tarformat.Members(tarformat.Source(compression.Reader(stream)))
+        members = tarformat.Members(tarformat.Source(compression.Reader(stream, foreign=True)))
         for entry in members:
             name = posixpath.normpath(entry.name)
             if len(self._blobs) + len(self._links) > MOST_FILES:

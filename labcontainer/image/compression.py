@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+# No layer is ever packed so, but what users send may be: read where that is asked for.
+FOREIGN = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 # Known, and not for us: said by name instead of "no tar archive".
-OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x04\x22\x4d\x18": "lz4", b"PK\x03\x04": "zip"}
+OTHERS = {**FOREIGN, b"\x04\x22\x4d\x18": "lz4", b"PK\x03\x04": "zip"}
 KINDS = ("none", "gzip", "zstd")
 LEVELS = {"gzip": 6, "zstd": 3}
 CHUNK = 1 << 20
@@ -58,19 +60,24 @@ class Reader:
     """The bytes of a stream, unpacked if they were packed. `kind` says how they were.
 
     More than `small` bytes may not be more than `ratio` times what was read of the stream.
+    `foreign` streams may be packed by bzip2 and xz, too.
     """
 
-    def __init__(self, file: Readable, *, ratio: int = RATIO, small: int = SMALL) -> None:
+    def __init__(
+        self, file: Readable, *, ratio: int = RATIO, small: int = SMALL, foreign: bool = False
+    ) -> None:
         self._source = _Counted(file)
         self._ratio, self._small = ratio, small
         self._count = 0
         first = self._source.look(6)
-        self.kind = kind_of(first)
+        self.kind = (foreign and _foreign_kind(first)) or kind_of(first)
         self._file: Readable = self._source
         if self.kind == "gzip":
             self._file = _gzip_reader(self._source)
         elif self.kind == "zstd":
             self._file = _zstd_reader(self._source)
+        elif self.kind in FOREIGN.values():
+            self._file = _foreign_reader(self.kind, self._source)
 
     def read(self, size: int = CHUNK) -> bytes:
         """The next bytes, b"" at the end.
@@ -97,9 +104,14 @@ class Reader:
                 raise
             raise errors.LabError(f"the {self.kind} stream is torn: {error}") from None
         except Exception as error:
-            if type(error).__name__ not in ("ZstdError", "IsalError"):
+            if type(error).__name__ not in ("ZstdError", "IsalError", "LZMAError"):
                 raise
             raise errors.LabError(f"the {self.kind} stream is torn: {error}") from None
+
+
+def _foreign_kind(first: bytes) -> str:
+    """The kind of FOREIGN that begins with these bytes, "" for none."""
+    return next((name for magic, name in FOREIGN.items() if first.startswith(magic)), "")
 
 
 class _Counted(io.RawIOBase):
@@ -133,6 +145,19 @@ class _Counted(io.RawIOBase):
         data = self.read(len(view))
         view[: len(data)] = data
         return len(data)
+
+
+def _foreign_reader(kind: str, file: _Counted) -> Readable:
+    from typing import cast
+
+    stream = cast("IO[bytes]", file)
+    if kind == "xz":
+        import lzma
+
+        return lzma.LZMAFile(stream)
+    import bz2
+
+    return bz2.BZ2File(stream)
 
 
 def _gzip_reader(file: IO[bytes] | _Counted) -> Readable:

@@ -63,7 +63,7 @@ def store_archive(store: Store, stream: Readable, kind: str = "gzip") -> Layer:
     """
     from labcontainer.image import tarformat
 
-    reader = compression.Reader(stream)
+    reader = compression.Reader(stream, foreign=True)
     source = tarformat.Source(reader)
     with store.blobs.writer() as blob:
         with compression.Writer(blob, kind) as packer:

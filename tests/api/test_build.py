@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import shutil
 import subprocess
 import tarfile
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +282,19 @@ def test_a_build_is_cancelled_by_its_id(daemon: Daemon) -> None:
     thread.join(20)
     assert "stopped" in lines(found[0])[-1]["error"]
     assert refused(daemon, "POST", "/build/cancel") == (400, "build ID not provided")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_contexts_and_images_come_packed(daemon: Daemon, pack: Callable[[bytes], bytes]) -> None:
+    body = pack(archive({"Dockerfile": b"FROM busybox\nCOPY x /\n", "x": b"y"}))
+    status, data = ask(daemon, "POST", "/build?t=app", body, TAR)
+    assert (status, b"Successfully tagged app:latest" in data) == (200, True)
+    saved = daemon.call("docker", "save", "app").stdout
+    daemon.docker("rmi", "app")
+    status, data = ask(daemon, "POST", "/images/load", pack(saved), TAR)
+    assert (status, b"Loaded image: app:latest" in data) == (200, True)
+    status, data = ask(daemon, "POST", "/images/create?fromSrc=-", pack(archive({"x": b"y"})), TAR)
+    assert status == 200, data
 
 
 # --- contexts and bases from elsewhere ------------------------------------------------------------
