@@ -47,6 +47,8 @@ def running(place: Path) -> Iterator[Daemon]:
 def daemon(running: Daemon) -> Iterator[Daemon]:
     """The module's daemon, without containers when the test is over."""
     yield running
+    if running.process is None or running.process.poll() is not None:
+        running.start()  # a test that kills it has failed half way: the next ones need it
     running.clean()
 
 
