@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 1024  # at once; the next ones wait in the kernel's queue
 IDLE = 300  # seconds that a connection may be silent between two requests
+LINGER = 5  # seconds that a refused body is read on
 PATIENCE = 60  # seconds that the next bytes of a request may take
 
 
@@ -125,6 +126,23 @@ class Handler(BaseHTTPRequestHandler):
         """What a handler has not read of a body would be taken for the next request."""
         if not self.close_connection and not self.body.drain():
             self.close_connection = True
+            self._linger()
+
+    def _linger(self) -> None:
+        """Read on for a while after the answer: a client that still sends would not see it.
+
+        A socket closed with bytes unread resets the connection (RFC 9112, 9.6).
+        """
+        self.wfile.flush()
+        ends = time.monotonic() + LINGER
+        try:
+            self.connection.settimeout(LINGER)
+            if not isinstance(self.connection, ssl.SSLSocket):
+                self.connection.shutdown(socket.SHUT_WR)
+            while time.monotonic() < ends and self.rfile.read1(65536):
+                pass
+        except OSError:
+            pass
 
     def _fail(self, call: Call | None, error: Exception) -> None:
         if call is not None and call.answered:  # half of it is told: only the end can tell more

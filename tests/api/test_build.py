@@ -284,6 +284,14 @@ def test_a_build_is_cancelled_by_its_id(daemon: Daemon) -> None:
     assert refused(daemon, "POST", "/build/cancel") == (400, "build ID not provided")
 
 
+def test_a_refusal_reaches_a_client_that_still_sends(daemon: Daemon, context: Path) -> None:
+    (context / "large").write_bytes(bytes(20_000_000))
+    for _ in range(5):
+        (context / "Dockerfile").write_text("FROM busybox\n")
+        said = daemon.fails("build", "--network", "nothing", str(context))[1]
+        assert "a build in the network 'nothing'" in said
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
 def test_contexts_and_images_come_packed(daemon: Daemon, pack: Callable[[bytes], bytes]) -> None:
     body = pack(archive({"Dockerfile": b"FROM busybox\nCOPY x /\n", "x": b"y"}))
