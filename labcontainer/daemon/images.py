@@ -10,7 +10,7 @@ from labcontainer import errors
 from labcontainer.daemon.call import TAR
 from labcontainer.daemon.progress import Progress
 from labcontainer.daemon.routing import Route
-from labcontainer.engine import image_search, image_transfer
+from labcontainer.engine import image_archives, image_search, image_transfer
 from labcontainer.image import documents, reference
 from labcontainer.image.auth import Credentials
 
@@ -142,7 +142,7 @@ def _import(call: Call) -> None:
     message, changes, platform = call.text("message"), call.texts("changes"), _platform(call)
 
     def take(stream: Readable) -> None:
-        image = image_transfer.import_root(
+        image = image_archives.import_root(
             images, stream, name, changes=changes, message=message, platform=platform
         )
         tell({"status": image.id})
@@ -152,7 +152,7 @@ def _import(call: Call) -> None:
             take(call.stream)
         else:
             message = message or f"Imported from {source}"
-            image_transfer.fetched(images, source, tell, take)
+            image_archives.fetched(images, source, tell, take)
 
 
 def push(call: Call) -> None:
@@ -165,7 +165,7 @@ def push(call: Call) -> None:
 def load(call: Call) -> None:
     """POST /images/load."""
     with Progress(call) as tell:
-        image_transfer.load(call.engine.images, call.stream, tell)
+        image_archives.load(call.engine.images, call.stream, tell)
 
 
 class _Begun:
@@ -187,7 +187,7 @@ def save(call: Call) -> None:
     if not names:
         raise errors.UsageError("bad parameter: no names are given")
     out = _Begun(call)
-    image_transfer.save(call.engine.images, names, out)
+    image_archives.save(call.engine.images, names, out)
     if out.stream is not None:
         out.stream.__exit__(None, None, None)
 
