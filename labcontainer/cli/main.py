@@ -39,6 +39,7 @@ COMMANDS = {
     "login": "prove who you are to a registry",
     "logout": "forget who you are for a registry",
     "registry": "serve a registry of your own",
+    "completion": "a script by which a shell completes these commands",
     "daemon": "serve the Docker Engine API",
     "doctor": "tell what this machine can do, and the fix where it can't",
     "compose": "make, start and stop projects of several services",
@@ -47,6 +48,8 @@ COMMANDS = {
     "lab": "the Jupyter kernel that is root of a user-mode kernel",
     "create": "make a container without starting it",
     "attach": "connect the terminal to a running container",
+    "commit": "make an image of what a container has changed",
+    "cp": "copy files between here and a container",
     "exec": "run one more program in a running container",
     "kill": "send a signal to containers",
     "logs": "print what a container has said",
@@ -80,6 +83,7 @@ MODULES = {
     "volume": "volumes",
     **dict.fromkeys("diff events info inspect port ps top version".split(), "looking"),
     **dict.fromkeys(("attach", "exec", "logs"), "sessions"),
+    **dict.fromkeys(("cp", "commit"), "copying"),
     **dict.fromkeys(
         "kill pause rename restart rm start stop unpause update wait".split(), "lifecycle"
     ),

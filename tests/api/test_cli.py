@@ -65,6 +65,71 @@ def test_networks_volumes_system(daemon: Daemon) -> None:
     assert json.loads(daemon.own("info", "--format", "{{json .}}"))["Driver"] == "overlay2"
 
 
+def test_copying(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "dir/sub").mkdir(parents=True)
+    (tmp_path / "dir/sub/f").write_text("content")
+    daemon.own("create", "--name", "box", "busybox")
+    daemon.own("cp", f"{tmp_path}/dir", "box:/new")
+    daemon.own("cp", f"{tmp_path}/dir/sub/f", "box:/new/g")
+    daemon.own("cp", f"{tmp_path}/dir/.", "box:/new/sub")
+    for path, name in (("/new/sub/f", "a"), ("/new/g", "b"), ("/new/sub/sub/f", "c")):
+        daemon.own("cp", f"box:{path}", f"{tmp_path}/{name}")
+        assert (tmp_path / name).read_text() == "content"
+    daemon.own("cp", "box:/new", f"{tmp_path}/out")
+    assert (tmp_path / "out/sub/f").read_text() == "content"
+    daemon.own("cp", "box:/new/.", f"{tmp_path}/out")
+    assert sorted(os.listdir(tmp_path / "out")) == ["g", "sub"]
+    archive = daemon.call(*daemon.command("cp", "box:/new", "-"))
+    daemon.own("cp", "-", "box:/tmp", stdin=archive.stdout)
+    daemon.own("cp", "box:/tmp/new/g", str(tmp_path / "d"))
+    assert (tmp_path / "d").read_text() == "content"
+    for words, said in (
+        (("box:/nosuch", str(tmp_path)), "Could not find the file /nosuch"),
+        ((str(tmp_path / "nosuch"), "box:/"), "no such file or directory"),
+        ((str(tmp_path / "dir"), "box:/new/g"), "cannot copy directory"),
+        (("a", "b"), "at least one container"),
+    ):
+        done = daemon.call(*daemon.command("cp", *words))
+        assert done.returncode == 1
+        assert said in done.stderr.decode()
+
+
+def test_what_a_container_sends_stays_in_its_place(daemon: Daemon, tmp_path: Path) -> None:
+    """CVE-2019-14271's other half: an archive from a container is a stranger's."""
+    daemon.own("run", "--name", "evil", "-v", "/anon", "busybox", "sh", "-c",
+               "mkdir /d; ln -s / /d/out; echo x > /d/f")  # fmt: skip
+    daemon.own("cp", "evil:/d", str(tmp_path / "got"))
+    assert os.readlink(tmp_path / "got/out") == "/"
+    assert sorted(os.listdir(tmp_path / "got")) == ["f", "out"]
+
+
+def test_commit(daemon: Daemon) -> None:
+    daemon.own("run", "--name", "src", "-e", "A=1", "-v", "/x", "busybox", "touch", "/made")
+    identity = daemon.own("commit", "-m", "why", "-c", "ENV B=2", "src", "committed:2")
+    assert identity.startswith("sha256:")
+    assert (
+        daemon.docker("run", "--rm", "committed:2", "sh", "-c", "ls /made; echo $A$B")
+        == "/made\n12"
+    )
+    daemon.docker("rm", "-v", "src")
+    daemon.docker("rmi", "committed:2")
+
+
+def test_completion(daemon: Daemon) -> None:
+    def words(*typed: str) -> list[str]:
+        return daemon.own("completion", "words", "--", *typed).split()
+
+    assert words("ne") == ["network"]
+    assert "--memory" in words("run", "--mem")
+    assert words("network", "c") == ["connect", "create"]
+    daemon.own("create", "--name", "findme", "busybox")
+    assert words("logs", "fi") == ["findme"]
+    assert words("run", "busy") == ["busybox:latest"]
+    script = daemon.own("completion", "bash")
+    done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture
 def lonely(image: Path) -> Iterator[Daemon]:
     """A home without a daemon, and commands that are told of none."""

@@ -1,0 +1,121 @@
+"""`labcontainer completion bash|zsh|fish`: a script that lets a shell complete our commands.
+
+    source <(labcontainer completion bash)
+
+The script asks `labcontainer completion words -- WORD …` for what may come next, and is never old.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+SCRIPTS = {
+    "bash": """\
+_labcontainer() {
+    local IFS=$'\\n'
+    COMPREPLY=($(labcontainer completion words -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+}
+complete -o default -F _labcontainer labcontainer
+""",
+    "zsh": """\
+#compdef labcontainer
+_labcontainer() {
+    local -a found
+    found=(${(f)"$(labcontainer completion words -- "${words[@]:1:$((CURRENT-1))}" 2>/dev/null)"})
+    compadd -a found || _files
+}
+compdef _labcontainer labcontainer
+""",
+    "fish": """\
+complete -c labcontainer -f -a '(labcontainer completion words -- \
+(commandline -opc)[2..] (commandline -ct) 2>/dev/null)'
+""",
+}
+# What the last word of a command names, and where its names are.
+CONTAINERS = """
+    attach commit cp diff exec export inspect kill logs pause port rename restart rm start stats
+    stop top unpause update wait
+""".split()
+IMAGES = "create history push rmi run save tag".split()
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the words of `labcontainer completion`."""
+    parser.add_argument("shell", choices=[*SCRIPTS, "words"], help="words: what may come next")
+    parser.add_argument("words", nargs="*", metavar="WORD", help="what is typed already")
+
+
+def run(args: Namespace) -> int:
+    """Print the script, or the words."""
+    if args.shell in SCRIPTS:
+        print(SCRIPTS[args.shell], end="")
+        return 0
+    print("".join(f"{word}\n" for word in candidates(args.words)), end="")
+    return 0
+
+
+def candidates(words: list[str]) -> list[str]:
+    """What the last of the words may become."""
+    from labcontainer.cli import main
+
+    *before, begun = words or [""]
+    command = next((word for word in before if not word.startswith("-")), "")
+    if not command:
+        found = [*main.COMMANDS, "--debug", "--help", "--version"]
+    elif command not in main.COMMANDS:
+        return []
+    elif begun.startswith("-"):
+        found = options(command, before)
+    else:
+        found = verbs(command, before) or names(command)
+    return sorted(word for word in found if word.startswith(begun))
+
+
+def _parser(command: str, before: list[str]) -> ArgumentParser:
+    """The parser of a command, or of its verb where one is typed."""
+    from labcontainer.cli import main
+
+    parser = main.parser_of(command)
+    for action in parser._actions:
+        if isinstance(action.choices, dict):
+            for word in before:
+                if word in action.choices:
+                    found: ArgumentParser = action.choices[word]
+                    return found
+    return parser
+
+
+def options(command: str, before: list[str]) -> list[str]:
+    """The long flags."""
+    return [flag for action in _parser(command, before)._actions
+            for flag in action.option_strings if flag.startswith("--")]  # fmt: skip
+
+
+def verbs(command: str, before: list[str]) -> list[str]:
+    """`ls`, `rm`, … of a command that has them, while none is typed."""
+    from labcontainer.cli import main
+
+    for action in main.parser_of(command)._actions:
+        if isinstance(action.choices, dict) and not set(before) & set(action.choices):
+            return list(action.choices)
+    return []
+
+
+def names(command: str) -> list[str]:
+    """Names of containers or images; none where no daemon answers."""
+    from labcontainer import errors
+    from labcontainer.client import address, api, daemon
+    from labcontainer.image.store import Store
+
+    if command in IMAGES:
+        return [tag for image in Store().images() for tag in image.tags]
+    where = address.chosen()
+    if command not in CONTAINERS or (where.path and not daemon.is_there(where.path)):
+        return []
+    try:
+        found = api.Client(where).get("/containers/json", all=True)
+    except errors.LabError:
+        return []
+    return [str(one["Names"][0]).lstrip("/") for one in found]
