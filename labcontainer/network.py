@@ -272,26 +272,31 @@ def ensure_bridge(ledger: Ledger, wanted: Bridge) -> Bridge:
         OSError: the kernel refused a step; all that was done is taken back.
     """
     with ledger, netlink.Netlink() as host, Undo() as undo:
-        _forget_dead(ledger, host)
-        there = any(link.name == wanted.name for link in host.links())
-        known = bridges(ledger).get(wanted.name)
-        if known is not None and there:
-            if wanted.subnet not in ("", known.subnet):
-                raise ExistsError(f"network {wanted.name} has the subnet {known.subnet}")
-            return known
-        if there:
-            raise ExistsError(f"a link {wanted.name} exists, and is not of labcontainer")
-        bridge = resolve_bridge(ledger, host, wanted)
-        undo.push(_forget_bridge, ledger, host, bridge.name)
-        if not bridges(ledger):
-            ledger.section("found")["bridges"] = {"names": _bridge_names(host)}
-        ledger.section("bridges")[bridge.name] = bridge.as_dict()
-        ledger.save()
-        if bridge.subnet6 and not bridge.internal:
-            _keep_advertisements(ledger, host)
-        _apply(plan_bridge(bridge), ledger, undo, host, None)
+        bridge = _ensure_bridge(ledger, host, undo, wanted)
         undo.commit()
         return bridge
+
+
+def _ensure_bridge(ledger: Ledger, host: Netlink, undo: Undo, wanted: Bridge) -> Bridge:
+    _forget_dead(ledger, host)
+    there = any(link.name == wanted.name for link in host.links())
+    known = bridges(ledger).get(wanted.name)
+    if known is not None and there:
+        if wanted.subnet not in ("", known.subnet):
+            raise ExistsError(f"network {wanted.name} has the subnet {known.subnet}")
+        return known
+    if there:
+        raise ExistsError(f"a link {wanted.name} exists, and is not of labcontainer")
+    bridge = resolve_bridge(ledger, host, wanted)
+    undo.push(_forget_bridge, ledger, host, bridge.name)
+    if not bridges(ledger):
+        ledger.section("found")["bridges"] = {"names": _bridge_names(host)}
+    ledger.section("bridges")[bridge.name] = bridge.as_dict()
+    ledger.save()
+    if bridge.subnet6 and not bridge.internal:
+        _keep_advertisements(ledger, host)
+    _apply(plan_bridge(bridge), ledger, undo, host, None)
+    return bridge
 
 
 def _bridge_names(host: Netlink) -> list[str]:
@@ -358,25 +363,50 @@ def attach(ledger: Ledger, wanted: Endpoint, *, pid: int = 0, netns: int = -1) -
     """
     fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC) if netns < 0 else os.dup(netns)
     try:
-        with netlink.connect_in(fd) as container, ledger, netlink.Netlink() as host:
-            return _attach(ledger, wanted, host, container, fd)
+        with (
+            netlink.connect_in(fd) as container, ledger, netlink.Netlink() as host, Undo() as undo
+        ):  # fmt: skip
+            bridge = bridges(ledger).get(wanted.bridge)
+            if bridge is None:
+                raise NotFoundError(f"network {wanted.bridge} does not exist")
+            endpoint = _attach(ledger, wanted, bridge, undo, host, container, fd)
+            undo.commit()
+            return endpoint
+    finally:
+        os.close(fd)
+
+
+def join(ledger: Ledger, bridge: Bridge, wanted: Endpoint, *, pid: int) -> tuple[Bridge, Endpoint]:
+    """Connect a container to a bridge that is made for it, if need be; both as they are now.
+
+    Nobody can take the bridge away in between, as its last container does that leaves it.
+
+    Raises:
+        ExistsError: a name, an address, the interface or a port is taken.
+        OSError: the kernel refused a step; all that was done is taken back.
+    """
+    fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with (
+            netlink.connect_in(fd) as container, ledger, netlink.Netlink() as host, Undo() as undo
+        ):  # fmt: skip
+            made = _ensure_bridge(ledger, host, undo, bridge)
+            endpoint = _attach(ledger, wanted, made, undo, host, container, fd)
+            undo.commit()
+            return made, endpoint
     finally:
         os.close(fd)
 
 
 def _attach(
-    ledger: Ledger, wanted: Endpoint, host: Netlink, container: Netlink, netns: int
-) -> Endpoint:
-    bridge = bridges(ledger).get(wanted.bridge)
-    if bridge is None:
-        raise NotFoundError(f"network {wanted.bridge} does not exist")
+    ledger: Ledger, wanted: Endpoint, bridge: Bridge, undo: Undo,
+    host: Netlink, container: Netlink, netns: int,
+) -> Endpoint:  # fmt: skip
     endpoint = resolve_endpoint(ledger, bridge, wanted)
-    with Undo() as undo:
-        undo.push(_forget_endpoint, ledger, endpoint)
-        _write_endpoint(ledger, endpoint)
-        ledger.save()
-        _apply(plan_endpoint(bridge, endpoint, netns), ledger, undo, host, container)
-        undo.commit()
+    undo.push(_forget_endpoint, ledger, endpoint)
+    _write_endpoint(ledger, endpoint)
+    ledger.save()
+    _apply(plan_endpoint(bridge, endpoint, netns), ledger, undo, host, container)
     return endpoint
 
 

@@ -145,14 +145,8 @@ def _attach_bridge(pid: int, path: str, published: tuple[Port, ...]) -> Address:
     held = [ports.hold(port) for port in published]
     _held.extend(held)
     endpoint = network.Endpoint(identity, ports=tuple(one.port for one in held))
-    for last in (False, False, True):
-        bridge = network.ensure_bridge(_ledger(), network.Bridge())
-        try:
-            return Address(network.attach(_ledger(), endpoint, pid=pid).ip, bridge.gateway)
-        except errors.NotFoundError:
-            if last:  # the last of the others left in between, and the bridge with it
-                raise
-    raise AssertionError("unreachable")
+    bridge, there = network.join(_ledger(), network.Bridge(), endpoint, pid=pid)
+    return Address(there.ip, bridge.gateway)
 
 
 _held: list[object] = []  # as long as this process lives

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     Document = dict[str, Any]
 
-TRIES = 3
-
 
 @dataclass(slots=True)
 class Live:
@@ -169,14 +167,7 @@ class Endpoints:
             ip6=given.get("IPv6Address") or "", mac=own["_mac"], interface=interface,
             ports=published, default_route=way,
         )  # fmt: skip
-        for last in (False,) * (TRIES - 1) + (True,):
-            bridge = network.ensure_bridge(self._ledger(), networkspec.bridge_of(found))
-            try:
-                made = network.attach(self._ledger(), wanted, pid=pid)
-                break
-            except errors.NotFoundError:
-                if last:  # the last of the others left in between, and the bridge with it
-                    raise
+        bridge, made = network.join(self._ledger(), networkspec.bridge_of(found), wanted, pid=pid)
         _write_down(own, made, bridge)
         own["DNSNames"] = resolving.names_of(container, found["Name"]) or None
         own["_way"] = way

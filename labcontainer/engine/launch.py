@@ -10,7 +10,7 @@ import os
 
 from labcontainer import errors, users
 from labcontainer.build.tree import Tree
-from labcontainer.engine import hostconfig, initlayer, ociconfig, request, view
+from labcontainer.engine import hostconfig, initlayer, mountpoints, ociconfig, request, view
 from labcontainer.engine.container import Container
 from labcontainer.image import inside
 from labcontainer.runtime.maker import Request
@@ -158,9 +158,10 @@ def make_root(engine: Engine, container: Container) -> None:
         initlayer.place(tree, f"{home}/init", f"etc/{name}", False)
     initlayer.place(tree, f"{home}/init", ".dockerenv", False)
     for mount in container.mounts:
-        source = str(mount.get("Source") or "")
-        is_file = mount["Type"] == "bind" and os.path.isfile(source)
-        initlayer.place(tree, f"{home}/init", mount["Destination"].strip("/"), not is_file)
+        # Where the image's links lead: to cover a link would hide what it leads to.
+        target = tree.resolve(mount["Destination"])
+        mount["_new"] = not tree.is_directory(target)
+        initlayer.place(tree, f"{home}/init", target, mountpoints.is_directory(mount))
     if not view.probe(container):
         _copy_image(engine, container)
     if empty := engine.volumes.needs_copy(container):

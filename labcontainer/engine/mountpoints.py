@@ -48,13 +48,13 @@ def parse(config: Document, host: Document, containers: Containers) -> list[Docu
             raise errors.UsageError(f"Duplicate mount point: {one['Destination']}")
         own[one["Destination"]] = one
     for target, options in (host["Tmpfs"] or {}).items():
-        place = destination(target, target)
+        place = destination(target)
         if place in own:
             raise errors.UsageError(f"Duplicate mount point: {place}")
         own[place] = _point("tmpfs", "", place) | {"_options": options, "_hidden": True}
     found |= own
     for target in config["Volumes"] or {}:
-        place = destination(target, target)
+        place = destination(target)
         if place not in found:
             found[place] = _volume("", place)
     places = sorted(found, key=lambda place: (place.count("/"), place))
@@ -64,8 +64,8 @@ def parse(config: Document, host: Document, containers: Containers) -> list[Docu
 def _inherited(words: Iterable[str], containers: Containers) -> Iterable[Document]:
     for word in words:
         name, _, mode = word.partition(":")
-        if mode not in ("", "ro", "rw", "z"):
-            raise errors.UsageError(f'invalid mode: "{mode}" in volumes-from')
+        if mode not in ("", "ro", "rw", *IGNORED):
+            raise errors.UsageError(f"invalid mode: {mode}")
         for one in containers.find(name).mounts:
             if not one.get("_hidden"):
                 inherited = {**one, "_anonymous": False}
@@ -81,35 +81,39 @@ def _volume(name: str, place: str, *, writable: bool = True) -> Document:
     return {"Name": name, "Driver": "local", **_point("volume", "", place, writable=writable)}
 
 
-def destination(target: str, spec: str) -> str:
-    """A place in a container.
+def destination(target: str, where: str = "") -> str:
+    """A place in a container; `where` begins the words of a refusal.
 
     Raises:
         UsageError: it is not absolute, or `/`.
     """
     if not target.startswith("/"):
-        _bad(spec, f"invalid mount path: '{target}' mount path must be absolute")
-    if os.path.normpath(target) == "/":
-        _bad(spec, "invalid specification: destination can't be '/'")
-    return os.path.normpath(target)
-
-
-def _bad(spec: str, why: str) -> NoReturn:
-    raise errors.UsageError(f"invalid volume specification: '{spec}': {why}")
+        raise errors.UsageError(
+            f"{where}invalid mount path: '{target}' mount path must be absolute"
+        )
+    clean = os.path.normpath(f"/{target.lstrip('/')}")  # normpath keeps two slashes
+    if clean == "/":
+        raise errors.UsageError(f"{where}invalid specification: destination can't be '/'")
+    return clean
 
 
 def bind(word: str) -> Document:
     """`SRC:DST[:options]`: a directory of the host's by its path, a volume by its name.
 
+    `DST` alone is a volume without a name.
+
     Raises:
         UsageError: it is none.
     """
     parts = word.split(":")
-    if len(parts) not in (2, 3) or not all(parts[:2]):
-        _bad(word, "it is SRC:DST[:options]")
-    place = destination(parts[1], word)
+    where = f"invalid volume specification: '{word}'"
+    if len(parts) > 3 or not all(parts[:2]):
+        raise errors.UsageError(where)
+    parts = ["", *parts] if len(parts) == 1 else parts
+    kind = "bind" if parts[0].startswith("/") else "volume"
+    place = destination(parts[1], f'{where}: invalid mount config for type "{kind}": ')
     options = parts[2].split(",") if len(parts) == 3 and parts[2] else []
-    if parts[0].startswith("/"):
+    if kind == "bind":
         one = _point("bind", os.path.normpath(parts[0]), place)
         one |= {"Propagation": "rprivate", "_create": True}
     else:
@@ -123,7 +127,7 @@ def bind(word: str) -> Document:
         elif option == "nocopy" and one["Type"] == "volume":
             one["_nocopy"] = True
         elif option not in IGNORED:
-            _bad(word, f'invalid mode: "{parts[2]}"')
+            raise errors.UsageError(f"invalid mode: {parts[2]}")
     return one
 
 
@@ -137,10 +141,11 @@ def mount(asked: Document) -> Document:
     if not target:
         _wrong(kind, "field Target must not be empty")
     if kind not in ("bind", "volume", "tmpfs"):
-        _wrong(kind, f'mount type unknown: "{kind}"')
-    if not target.startswith("/"):
-        _wrong(kind, f"invalid mount path: '{target}' mount path must be absolute")
-    place = destination(target, target)
+        _wrong(kind, "mount type unknown")
+    for other in ("Bind", "Volume", "Tmpfs"):
+        if other.lower() != kind and asked.get(f"{other}Options"):
+            _wrong(kind, f"field {other}Options must not be specified")
+    place = destination(target, f'invalid mount config for type "{kind}": ')
     writable = not asked.get("ReadOnly", False)
     if kind == "bind":
         return _bind_mount(asked, source, place, writable)
@@ -190,15 +195,20 @@ def _volume_mount(asked: Document, source: str, place: str, writable: bool) -> D
     return one
 
 
-def check_options(options: dict[str, str]) -> None:
+def check_options(options: dict[str, str], where: str) -> None:
     """The options of the local driver: a bind of a directory, or a tmpfs.
+
+    `where` begins the words of a refusal.
 
     Raises:
         UsageError: others. UnsupportedError: another kind of file system.
     """
     for name in options:
         if name not in OPTIONS:
-            raise errors.UsageError(f'invalid option: "{name}"')
+            raise errors.UsageError(f'{where}invalid option: "{name}"')
+    for name, other in (("device", "type"), ("type", "device")):
+        if options.get(other) and not options.get(name):
+            raise errors.UsageError(f'{where}missing required option: "{name}"')
     kind = options.get("type", "")
     if options and kind != "tmpfs" and not is_bind(options):
         raise errors.UnsupportedError(
@@ -210,6 +220,12 @@ def check_options(options: dict[str, str]) -> None:
 def is_bind(options: dict[str, str]) -> bool:
     """Whether a volume's options make it another name for a directory of the host's."""
     return bool({"bind", "rbind"} & set(options.get("o", "").split(",")))
+
+
+def is_directory(mount: Document) -> bool:
+    """Whether a mount point is one, and not a file, a socket or a device."""
+    source = str(mount.get("Source") or "")
+    return mount["Type"] != "bind" or os.path.isdir(source) or not os.path.exists(source)
 
 
 # --- for the container's configuration ------------------------------------------------------------
@@ -225,31 +241,41 @@ def requests(
     """
     volumes, memories = [], []
     for one in container.mounts:
-        options = one.get("_options") or ""
+        options = one.get("_options") or {}
         if one["Type"] == "tmpfs":
-            memories.append(_tmpfs(one["Destination"], options))
-        elif isinstance(options, dict) and options and not is_bind(options):
-            memories.append(_tmpfs(one["Destination"], options.get("o", "")))
+            memories.append(_tmpfs(one, request.Tmpfs.options, str(options or "")))
+        elif options and not is_bind(options):
+            kept = () if one["RW"] else ("ro",)
+            memories.append(_tmpfs(one | {"_new": True}, kept, options.get("o", "")))
         else:
             volumes.append(_shown(one, options))
     return tuple(volumes), tuple(memories)
 
 
-def _tmpfs(target: str, options: str) -> request.Tmpfs:
-    words = tuple(word for word in options.split(",") if word)
-    return request.Tmpfs(target, (*request.Tmpfs.options, *words))
+def _tmpfs(one: Document, always: tuple[str, ...], options: str) -> request.Tmpfs:
+    """Everybody may write into one for which the image has no directory to take the mode of."""
+    words = [word for word in options.split(",") if word]
+    if one.get("_new") and not any(word.startswith("mode=") for word in words):
+        words.append("mode=1777")
+    return request.Tmpfs(one["Destination"], (*always, *words))
 
 
-def _shown(one: Document, options: Any) -> request.Volume:
-    source = options["device"] if isinstance(options, dict) and options else one["Source"]
+def _shown(one: Document, options: dict[str, str]) -> request.Volume:
+    source = options.get("device") or one["Source"]
     if one.get("_subpath"):
         source = _subpath(source, one["_subpath"])
     if not os.path.lexists(source):
+        if options:
+            raise errors.LabError(
+                f"error while mounting volume '{one['Source']}': failed to mount local volume: "
+                f"mount {source}:{one['Source']}, flags: 0x1000: no such file or directory"
+            )
         if not (one.get("_create") or one["Type"] == "volume"):
             _wrong("bind", f"bind source path does not exist: {source}")
         os.makedirs(source)
+    writable = one["RW"] and "ro" not in options.get("o", "").split(",")
     return request.Volume(
-        source, one["Destination"], readonly=not one["RW"],
+        source, one["Destination"], readonly=not writable,
         recursive=not one.get("_nonrecursive"), propagation=one["Propagation"] or "rprivate",
     )  # fmt: skip
 

@@ -55,12 +55,13 @@ class Volumes:
         """
         name = asked.get("Name") or os.urandom(32).hex()
         driver, options = asked.get("Driver") or "local", asked.get("DriverOpts") or {}
+        where = f"create {name}: "
         check_name(name)
         if driver not in ("local", "default"):
             raise errors.NotFoundError(
-                f'error looking up volume plugin {driver}: plugin "{driver}" not found'
+                f'{where}error looking up volume plugin {driver}: plugin "{driver}" not found'
             )
-        mountpoints.check_options(options)
+        mountpoints.check_options(options, where)
         with self._lock:
             if name in self._all:
                 return self.inspect(name)
@@ -221,6 +222,7 @@ class Volumes:
         return [
             one for one in container.mounts
             if one["Type"] == "volume" and not one.get("_nocopy") and not one.get("_options")
+            and not one.get("_subpath")
             and os.path.isdir(one["Source"]) and not os.listdir(one["Source"])
         ]  # fmt: skip
 
@@ -251,7 +253,8 @@ def check_name(name: str) -> None:
     """
     if len(name) < 2:
         raise errors.UsageError(
-            "volume name is too short, names should be at least two alphanumeric characters"
+            f"create {name}: volume name is too short, names should be at least two "
+            "alphanumeric characters"
         )
     if not _NAME.fullmatch(name):
         raise errors.UsageError(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.api import plain
 from tests.api.world import Daemon
 
 pytestmark = pytest.mark.requires("root", "docker", "busybox")
+
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +100,79 @@ def test_memory(daemon: Daemon) -> None:
     script = "df -k /t | tail -1 | tr -s ' ' | cut -d' ' -f2; stat -c %a /t"
     flags = ("--mount", "type=tmpfs,dst=/t,tmpfs-size=2m,tmpfs-mode=0700")
     assert sh(daemon, script, *flags) == "2048\n700"
+
+
+def test_memory_that_the_image_has_no_place_for_is_for_everybody(daemon: Daemon) -> None:
+    flags = ("--user", "1234", "--read-only", "--tmpfs", "/fresh", "--tmpfs", "/root")
+    said = sh(daemon, "touch /fresh/x && ls /fresh; stat -c %a /fresh /root", *flags)
+    assert said.split() == ["x", "1777", "700"]  # the image's own directory gives its mode
+
+
+def test_a_place_behind_a_link_of_the_image(daemon: Daemon) -> None:
+    """The link stays: what is mounted appears where it leads, and the image's files are copied."""
+    script = "mkdir -p /real/deep && echo x > /real/deep/f && ln -s /real /link"
+    daemon.docker("run", "--name", "linked", "busybox", "sh", "-c", script)
+    image = daemon.docker("commit", "linked")
+    told = daemon.docker("run", "--rm", "-v", "vol:/link/deep", image, "sh", "-c",
+                         "readlink /link; cat /real/deep/f; mount | grep -c real/deep")  # fmt: skip
+    daemon.docker("rmi", "-f", image)
+    assert told.split() == ["/real", "x", "1"]
+
+
+def test_a_socket_of_the_host(daemon: Daemon, tmp_path: Path) -> None:
+    """As for those who give a container the engine's own socket."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{tmp_path}/s")
+        mounted = f"{tmp_path}/s:/run/docker.sock"
+        assert sh(daemon, "stat -c %F /run/docker.sock", "-v", mounted) == "socket"
+
+
+def test_a_volume_that_is_a_directory_of_the_host_which_is_gone(daemon: Daemon) -> None:
+    daemon.docker("volume", "create", "-o", "type=none", "-o", "o=bind", "-o", "device=/no/such",
+                  "gone")  # fmt: skip
+    _, said = daemon.fails("run", "--rm", "-v", "gone:/x", "busybox", "true")
+    assert "failed to mount local volume: mount /no/such" in said
+    assert not Path("/no").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "words"),
+    [
+        ({"Name": "v"}, 400, "create v: volume name is too short"),
+        ({"Name": "../v"}, 400, "includes invalid characters for a local volume name"),
+        ({"Name": "v1", "Driver": "nosuch"}, 404, 'plugin "nosuch" not found'),
+        ({"Name": "v1", "DriverOpts": {"x": "1"}}, 400, 'create v1: invalid option: "x"'),
+        ({"Name": "v1", "DriverOpts": {"type": "tmpfs"}}, 400, 'missing required option: "device"'),
+    ],
+)
+def test_volumes_that_can_not_be(
+    daemon: Daemon, asked: dict[str, Any], status: int, words: str
+) -> None:
+    told = plain.refused(daemon, "POST", "/volumes/create", json.dumps(asked).encode(), JSON)
+    assert told[0] == status
+    assert words in told[1]
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ({"Binds": ["v1:rel"]}, "invalid mount path: 'rel' mount path must be absolute"),
+        ({"Binds": ["v1:/x:zz"]}, "invalid mode: zz"),
+        ({"Binds": ["/a:/b:ro:x"]}, "invalid volume specification: '/a:/b:ro:x'"),
+        ({"Mounts": [{"Type": "zz", "Target": "/x"}]}, 'for type "zz": mount type unknown'),
+        ({"Mounts": [{"Type": "bind", "Target": "/x"}]}, "field Source must not be empty"),
+        ({"Mounts": [{"Type": "volume", "Target": ""}]}, "field Target must not be empty"),
+        ({"Mounts": [{"Type": "tmpfs", "Target": "/x", "BindOptions": {"NonRecursive": True}}]},
+         "field BindOptions must not be specified"),
+        ({"Tmpfs": {"rel": ""}}, "mount path must be absolute"),
+        ({"VolumesFrom": ["x:zz"]}, "invalid mode: zz"),
+    ],
+)  # fmt: skip
+def test_words_of_mounts_that_can_not_be(daemon: Daemon, host: dict[str, Any], words: str) -> None:
+    body = {"Image": "busybox", "Cmd": ["true"], "HostConfig": host}
+    told = plain.refused(daemon, "POST", "/containers/create", json.dumps(body).encode(), JSON)
+    assert told[0] == 400
+    assert words in told[1]
 
 
 def test_volumes_of_another_container(daemon: Daemon) -> None:
