@@ -50,7 +50,7 @@ def run_cp(args: Namespace) -> int:
 
 
 def split(word: str) -> tuple[str, str]:
-    """`CONTAINER:PATH` in two; ("", PATH) for one here: it begins with `/` or `.`, or has no `:`."""
+    """`CONTAINER:PATH` in two; ("", PATH) for one here: it begins with `/` or `.` or has no `:`."""
     container, colon, path = word.partition(":")
     if not colon or word.startswith(("/", ".")):
         return "", word
