@@ -11,8 +11,9 @@ from __future__ import annotations
 import queue
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from labcontainer.client.api import ApiError, Client
 from labcontainer.compose import observed, output, starting
@@ -42,6 +43,7 @@ class Attached:
     timeout: int | None = None
     _threads: list[threading.Thread] = field(default_factory=list)
     _status: int | None = None
+    _restarts: dict[str, int] = field(default_factory=dict)  # of those that ran before
 
     def run(self, start: Callable[[], None]) -> int:
         """Attach, start, and stay until the end; the exit status of `up`.
@@ -52,6 +54,8 @@ class Attached:
         with self.happenings.subscription() as events:
             try:
                 for one in self._all():
+                    found = self._inspect(one.id) if one.running else None
+                    self._restarts[one.id] = found["RestartCount"] if found else 0
                     self._attach(one)
                 start()
                 self._stay(events)
@@ -66,10 +70,17 @@ class Attached:
         return [one for name in self.project.services for one in self.there.get(name, ())]
 
     def _attach(self, one: Container) -> None:
-        if one.service in self.silent:
-            return
-        self.printer.know([one.short_name])
-        pieces = output.attached(self.client, one)
+        if one.service not in self.silent:
+            self.printer.know([one.short_name])
+            self._show(one, output.attached(self.client, one))
+
+    def _attach_again(self, one: Container, since: int) -> None:
+        """Show a restarted container from its last end on: it may have said all already."""
+        if one.service not in self.silent:
+            word = f"{since // 10**9}.{since % 10**9:09}"
+            self._show(one, output.logs(self.client, one, follow=True, since=word))
+
+    def _show(self, one: Container, pieces: Iterator[tuple[int, bytes]]) -> None:
         thread = threading.Thread(
             target=output.follow, args=(self.printer, one.short_name, pieces), daemon=True
         )
@@ -77,10 +88,13 @@ class Attached:
         self._threads.append(thread)
 
     def _stay(self, events: queue.SimpleQueue[Event | None]) -> None:
+        """Until the last container has ended for good.
+
+        All of them run or were just started, so each will end once more than it is restarted.
+        """
         by_id = {one.id: one for one in self._all()}
-        running = {key for key in by_id if self._runs(key)}
-        died: set[str] = set()
-        while running:
+        waiting, deaths, ended = set(by_id), dict.fromkeys(by_id, 0), dict[str, int]()
+        while waiting:
             event = events.get()
             if event is None:
                 return
@@ -88,15 +102,15 @@ class Attached:
             if one is None:
                 continue
             if event["Action"] == "die":
-                died.add(one.id)
-                if self._has_died(one, event) or not self._runs(one.id):
-                    running.discard(one.id)
-            elif event["Action"] == "start" and one.id in died:
-                died.discard(one.id)
-                running.add(one.id)
-                self._attach(one)
+                deaths[one.id] += 1
+                ended[one.id] = int(event["timeNano"])
+                if self._has_died(one, event) or self._is_final(one, deaths[one.id]):
+                    waiting.discard(one.id)
+            elif event["Action"] == "start" and deaths[one.id]:
+                waiting.add(one.id)
+                self._attach_again(one, ended[one.id])
             elif event["Action"] == "destroy":
-                running.discard(one.id)
+                waiting.discard(one.id)
 
     def _has_died(self, one: Container, event: Event) -> bool:
         """Tell of a container's end; whether that ends all."""
@@ -112,10 +126,23 @@ class Attached:
         self._stop("Aborting on container exit...", 0)
         return True
 
-    def _runs(self, identity: str) -> bool:
-        """Whether it runs, or a restart policy will start it again."""
-        state = observed.state(self.client, identity)
-        return state is not None and bool(state["Running"] or state["Restarting"])
+    def _is_final(self, one: Container, deaths: int) -> bool:
+        """Whether no restart policy starts it again; `deaths` are those that we saw."""
+        found = self._inspect(one.id)
+        if found is None:
+            return True
+        if found["State"]["Running"] or found["State"]["Restarting"]:
+            return False
+        return deaths > int(found["RestartCount"]) - self._restarts.get(one.id, 0)
+
+    def _inspect(self, identity: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self.client.get(f"/containers/{identity}/json")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+        return found
 
     def _stop(self, why: str, status: int) -> int:
         print(why, file=sys.stderr, flush=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from labcontainer.client import http
-from labcontainer.client.api import Client
+from labcontainer.client.api import ApiError, Client
 from labcontainer.client.times import stamp
 from labcontainer.compose.observed import Container
 
@@ -82,8 +82,8 @@ def follow(printer: Printer, name: str, pieces: Iterable[tuple[int, bytes]]) -> 
     try:
         for stream, data in pieces:
             lines.add(stream, data)
-    except (OSError, http.ProtocolError):
-        pass  # the connection was cut: the container was removed, or we end
+    except (OSError, http.ProtocolError, ApiError):
+        pass  # the connection was cut, or the container is gone
     lines.end()
 
 
