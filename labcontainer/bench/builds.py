@@ -52,17 +52,17 @@ def ours(place: Path, top: Path) -> Callable[[], None]:
     script = Path(sys.executable).parent / "labcontainer"
     command = [str(script)] if script.exists() else [sys.executable, "-m", "labcontainer.cli.main"]
     environment = {**os.environ, "LABCONTAINER_HOME": str(place / "home")}
-    _call([*command, "image", "from-host", "busybox"], environment)
-    _call([*command, "tag", "busybox", BASE], environment)
-    _call([*command, "save", "-o", str(place / "base.tar"), BASE], environment)
+    call([*command, "image", "from-host", "busybox"], environment)
+    call([*command, "tag", "busybox", BASE], environment)
+    call([*command, "save", "-o", str(place / "base.tar"), BASE], environment)
     words = [*command, "build", "--network=none", "--quiet", str(top)]
-    _call(words, environment)
-    return lambda: _call(words, environment)
+    call(words, environment)
+    return lambda: call(words, environment)
 
 
 @contextmanager
-def dockerd(place: Path) -> Iterator[list[str]]:
-    """A dockerd of our own, with the base image; the words that start its command.
+def dockerd(place: Path, load: bool = True) -> Iterator[list[str]]:
+    """A dockerd of our own, with the base image unless told; the words that start its command.
 
     Raises:
         UnsupportedError: it is not installed.
@@ -80,7 +80,8 @@ def dockerd(place: Path) -> Iterator[list[str]]:
     words = ["docker", f"--host=unix://{place}/docker.sock"]
     try:
         _await(words, daemon)
-        _call([*words, "load", f"--input={place}/base.tar"], {**os.environ})
+        if load:
+            call([*words, "load", f"--input={place}/base.tar"], {**os.environ})
         yield words
     finally:
         daemon.kill()
@@ -99,11 +100,12 @@ def classic(words: list[str], top: Path) -> Callable[[], None]:
     """`docker build` without BuildKit, its cache filled."""
     environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
     build = [*words, "build", "--network=none", "--quiet", str(top)]
-    _call(build, environment)
-    return lambda: _call(build, environment)
+    call(build, environment)
+    return lambda: call(build, environment)
 
 
-def _call(words: list[str], environment: dict[str, str]) -> None:
+def call(words: list[str], environment: dict[str, str]) -> None:
+    """Run a command to its end. Raises LabError with its last words where it fails."""
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False,
                           stdin=subprocess.DEVNULL)  # fmt: skip
     if done.returncode:

@@ -54,6 +54,11 @@ def interleave(
     return taken
 
 
+def turns(seed: int = SEED) -> random.Random:
+    """Where the order of each round is drawn from: the same for everybody."""
+    return random.Random(seed)
+
+
 def timed(action: Callable[[], object]) -> float:
     """Seconds on the clock that an action takes."""
     begun = time.perf_counter()
@@ -100,6 +105,17 @@ def ratio_interval(samples: Sequence[float], base: Sequence[float], seed: int = 
         chosen = draw.choices(rounds, k=len(samples))
         above = statistics.median([samples[one] for one in chosen])
         ratios.append(above / statistics.median([base[one] for one in chosen]))
+    return _interval(statistics.median(samples) / statistics.median(base), ratios)
+
+
+def unpaired_ratio(samples: Sequence[float], base: Sequence[float], seed: int = SEED) -> Interval:
+    """Median over median of two runs that have no rounds in common: each is resampled alone."""
+    draw = random.Random(seed)
+
+    def again(taken: Sequence[float]) -> float:
+        return statistics.median(draw.choices(taken, k=len(taken)))
+
+    ratios = [again(samples) / again(base) for _ in range(RESAMPLES)]
     return _interval(statistics.median(samples) / statistics.median(base), ratios)
 
 

@@ -1,4 +1,5 @@
-"""`labcontainer bench runtime|build|unpack|transfer`: ratios, with their spread."""
+"""`labcontainer bench run|plot|compare`: a process, a container and a virtual machine side by side;
+`labcontainer bench runtime|build|unpack|transfer`: this engine beside others, as ratios."""
 
 from __future__ import annotations
 
@@ -9,27 +10,102 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Taken = dict[str, dict[str, list[float]]]
+VERBS = ("run", "plot", "compare")
+KINDS = ("runtime", "build", "unpack", "transfer")
+RUNS = 25
 
 
 def configure(parser: ArgumentParser) -> None:
     """Add the command's words and options."""
-    kinds = ["runtime", "build", "unpack", "transfer"]
-    parser.add_argument("what", choices=kinds, help="what to measure")
-    parser.add_argument("--runs", type=int, default=25, metavar="N", help="rounds, each of all")
+    parser.add_argument("what", choices=[*VERBS, *KINDS], help="what to measure, or to do")
+    parser.add_argument("files", nargs="*", metavar="FILE",
+                        help="plot, compare: what a run has kept, or `recorded`")  # fmt: skip
+    parser.add_argument("--runs", type=int, metavar="N", help="rounds, each of all")
     parser.add_argument("--json", metavar="FILE", help="keep every sample, and the machine, here")
+    parser.add_argument("--quick", action="store_true", help="run: fewer rounds and subjects")
+    parser.add_argument("--only", metavar="A,B,…", help="run: only these subjects")
+    parser.add_argument("--note", default="", help="run: a word about the machine, kept with it")
+    parser.add_argument("--out", default=".", metavar="DIR", help="plot: where the figures go")
 
 
 def run(args: Namespace) -> int:
-    """Measure, and print the table."""
+    """Measure and print, or show what was measured."""
+    from labcontainer.errors import UsageError
+
+    if args.runs is not None and args.runs < 1:
+        raise UsageError("labcontainer bench: --runs must be at least 1")
+    counts = {"plot": (1,), "compare": (1, 2)}.get(args.what, (0,))
+    if len(args.files) not in counts:
+        few = " or ".join(map(str, counts)) if counts[0] else "no"
+        raise UsageError(f"labcontainer bench {args.what} takes {few} file{'s' * (counts != (1,))}")
+    return {"run": _run, "plot": _plot, "compare": _compare}.get(args.what, _engines)(args)
+
+
+def _run(args: Namespace) -> int:
+    """One workload on many machines."""
+    import os
+    import sys
+    from pathlib import Path
+
+    from labcontainer.bench import compare, measures
+    from labcontainer.errors import UsageError
+
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    plan = (measures.QUICK_PLAN if args.quick else measures.Plan()).replace(note=args.note)
+    if args.runs:
+        plan = plan.replace(runs=args.runs)
+    if args.only:
+        names = tuple(args.only.split(","))
+        unknown = [name for name in names if name not in measures.NAMES]
+        if unknown:
+            known = ", ".join(measures.NAMES)
+            raise UsageError(
+                f"labcontainer bench run: no subject {unknown[0]!r}; there are {known}"
+            )
+        plan = plan.replace(names=names)
+    found = measures.run(plan, lambda words: print(words, file=sys.stderr))
+    if args.json:
+        Path(args.json).write_text(found.as_json())
+    print(compare.report(found))
+    return 0
+
+
+def _plot(args: Namespace) -> int:
+    """Every figure as SVG, with a page that has its words and its table."""
+    from pathlib import Path
+
+    from labcontainer.bench import dataset, plots
+
+    place = Path(args.out)
+    place.mkdir(parents=True, exist_ok=True)
+    page = ["# Figures", ""]
+    for plot in plots.every(dataset.load(args.files[0])):
+        (place / f"{plot.name}.svg").write_text(plot.svg)
+        head, *rows = (f"| {' | '.join(row)} |" for row in plot.table)
+        rule = "|" + "---|" * len(plot.table[0])
+        page += [f"![{plot.alt}]({plot.name}.svg)", "", plot.caption, "", head, rule, *rows, ""]
+        print(place / f"{plot.name}.svg")
+    (place / "figures.md").write_text("\n".join(page))
+    return 0
+
+
+def _compare(args: Namespace) -> int:
+    """Ratios with intervals: of one run's subjects, or of two runs."""
+    from labcontainer.bench import compare, dataset
+
+    print(compare.report(*[dataset.load(path) for path in args.files]))
+    return 0
+
+
+def _engines(args: Namespace) -> int:
+    """This engine beside others."""
     import os
     import tempfile
     from pathlib import Path
 
     from labcontainer.bench import report, runtimes
-    from labcontainer.errors import UnsupportedError, UsageError
+    from labcontainer.errors import UnsupportedError
 
-    if args.runs < 1:
-        raise UsageError("labcontainer bench: --runs must be at least 1")
     if os.geteuid() != 0:
         raise UnsupportedError(f"labcontainer bench {args.what}", "it needs root", "run it by sudo")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -40,7 +116,7 @@ def run(args: Namespace) -> int:
         "transfer": (_transfer, "podman"),
     }[args.what]
     with tempfile.TemporaryDirectory(prefix="labcontainer-bench-") as name:
-        taken, note = measure(Path(name), args.runs)
+        taken, note = measure(Path(name), args.runs or RUNS)
     rows = [row for workload, one in taken.items() for row in report.rows(workload, one, base)]
     print(report.table(rows, base))
     if note:

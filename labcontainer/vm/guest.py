@@ -83,7 +83,9 @@ class Guest(ABC):
         self._selector = selectors.DefaultSelector()
 
     def __enter__(self) -> Self:
-        self.start()
+        """Boot, unless it is up."""
+        if self._process is None:
+            self.start()
         return self
 
     def __exit__(self, *_: object) -> None:

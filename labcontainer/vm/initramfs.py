@@ -107,7 +107,7 @@ def script(contents: Contents) -> bytes:
 
 def members(contents: Contents) -> list[cpio.Member]:
     """Everything in the archive, directories before what is in them."""
-    found = [_member(entry) for entry in _userland()]
+    found = [_member(entry) for entry in userland()]
     found += [cpio.directory("below"), cpio.directory("modules"), cpio.directory("agent")]
     found.append(cpio.device("dev/console", 5, 1))  # the first process's standard streams
     for number, (name, path) in enumerate(contents.kernel.modules.items()):
@@ -149,8 +149,8 @@ def python() -> str:
 
 
 @functools.cache
-def _userland() -> tuple[Entry, ...]:
-    """busybox, the interpreter, and of its library what the agent loads."""
+def userland() -> tuple[Entry, ...]:
+    """busybox, the interpreter, and of its library what the agent loads: a small root."""
     planner = hostbase.Planner(hostbase.Recipe("guest", (python(),), busybox="busybox"))
     planner.entries()
     for path in _loaded():
