@@ -27,7 +27,7 @@ from labcontainer.build.progress import Built, Tagged, Tell, Warned, silent
 from labcontainer.build.runner import Runner
 from labcontainer.build.sources import Files
 from labcontainer.build.stages import StageBuild
-from labcontainer.build.state import PROXIES, State
+from labcontainer.build.state import PATH, PROXIES, State
 from labcontainer.build.tree import Tree
 from labcontainer.image import documents, reference
 from labcontainer.image.documents import Descriptor, ImageConfig, Platform
@@ -210,6 +210,8 @@ class Build:
         else:
             image = self.image(stage.base, platform if stage.platform else None, say)
             found = _state_of(image)
+        if "PATH" not in found.environment:  # what BuildKit sets then, so that $PATH means it
+            found.config["Env"] = [*(found.config.get("Env") or ()), f"PATH={PATH}"]
         found.escape = self.graph.escape
         found.given = self.options.arguments
         found.outer = {**self.outer, **self.graph.arguments}

@@ -61,7 +61,7 @@ def both(rootfs: Path) -> Iterator[Both]:
         tar = subprocess.run(["tar", "-C", rootfs, "-c", "."], capture_output=True, check=True)
         for one in (ours, theirs):
             for name in ("base", "used"):
-                lines = ('CMD ["sh"]', "ENV PATH=/bin", f"LABEL name={name}")
+                lines = ('CMD ["sh"]', f"LABEL name={name}")
                 words = [word for line in lines for word in ("-c", line)]
                 one.docker("import", *words, "-", name, stdin=tar.stdout)
             one.docker("create", "--network", "none", "used", "true")
@@ -151,7 +151,8 @@ def told(data: bytes) -> tuple[list[str], dict[str, Any]]:
 
 
 def test_builds(both: Both) -> None:
-    text = b'FROM base\nRUN echo hello > /x; echo told\nCOPY f /f\nENV A=b\nCMD ["a"]\n'
+    text = b"FROM base\nRUN echo hello > /x; echo told\nCOPY f /f\n"
+    text += b'ENV A=b PATH=$PATH:/more\nCMD ["a"]\n'
     body = archive({"Dockerfile": text, "f": b"f"})
     for query in ("t=made&t=made:2", "t=made"):  # built, then found in the cache
         (_, ours), (_, theirs) = both.ask("POST", f"/build?networkmode=none&{query}", body)
