@@ -23,6 +23,7 @@ from labcontainer.lab.figures_build import build_graph
 from labcontainer.lab.figures_layers import layer_stack
 from labcontainer.lab.figures_merkle import merkle_tree
 from labcontainer.lab.figures_network import network_map
+from labcontainer.lab.figures_sequence import sequence
 from labcontainer.lab.helper import (
     alias,
     attempt,
@@ -78,6 +79,7 @@ __all__ = [
     "reset",
     "restart",
     "run",
+    "sequence",
     "shell",
     "show",
     "show_source",

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 class _Running:
     process: Process | None = None
+    read = 0  # bytes of the log that `requests` has told of
 
 
 def start() -> None:
@@ -97,6 +98,14 @@ def stable(text: str) -> str:
         r"\b[0-9a-f]{64}\b|\b[0-9a-f]{12}\b", lambda found: helper.alias("id", found[0][:12]), text
     )
     return helper.stable(named)
+
+
+def requests() -> list[tuple[str, str, int]]:
+    """What the daemon was asked since the last call: (method, path, status) each, ids as `id#1`."""
+    text = str(helper.attempt(files.read, LOG).value or "")
+    news, _Running.read = text[_Running.read :], len(text)
+    found = re.findall(r'"([A-Z]+) (?:/v[0-9.]+)?(/[^ ?]*)[^ ]* HTTP/1.1" (\d+)', news)
+    return [(method, stable(path), int(status)) for method, path, status in found]
 
 
 # --- in the helper --------------------------------------------------------------------------------

@@ -8,7 +8,13 @@ import xml.etree.ElementTree as ET
 
 from labcontainer.build import dockerfile, graph
 from labcontainer.kernel.netlink import Address, Link
-from labcontainer.lab import figures_build, figures_layers, figures_merkle, figures_network
+from labcontainer.lab import (
+    figures_build,
+    figures_layers,
+    figures_merkle,
+    figures_network,
+    figures_sequence,
+)
 from labcontainer.lab.figures import Figure
 from labcontainer.topology import Place, Topology
 
@@ -92,3 +98,10 @@ def test_a_network_shows_each_cable_and_which_bridge_it_ends_in() -> None:
     rows = [row.split() for row in figure.text.splitlines()]
     assert ["host", "lc0", "up", "-", "br0", "box:eth0"] in rows
     assert ["box", "eth0", "down", "-", "-", "host:lc0"] in rows
+
+
+def test_a_sequence_shows_each_message_and_its_answer() -> None:
+    messages = [("you", "daemon", "POST /create", "201"), ("daemon", "daemon", "makes it", "")]
+    figure = figures_sequence.sequence(["you", "daemon"], messages)
+    assert {"you", "daemon", "POST /create", "201", "makes it"} <= set(words_in(figure))
+    assert "From top to bottom: you to daemon: POST /create; daemon to daemon" in figure.text
