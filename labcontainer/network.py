@@ -17,7 +17,7 @@ from __future__ import annotations
 import binascii
 import os
 
-from labcontainer import addresses, nat, ports
+from labcontainer import addresses, keepers, nat, ports
 from labcontainer.errors import ExistsError, NotFoundError, StateError, UnsupportedError
 from labcontainer.kernel import files, firewall, netlink, rtnetlink
 from labcontainer.ledger import Ledger
@@ -194,7 +194,11 @@ def _write_endpoint(ledger: Ledger, endpoint: Endpoint) -> None:
 
 
 def resolve_bridge(ledger: Ledger, host: Netlink, bridge: Bridge) -> Bridge:
-    """The bridge with all that was left open chosen: subnet, gateway, MTU."""
+    """The bridge with all that was left open chosen: subnet, gateway, MTU.
+
+    Raises:
+        ExistsError: its subnet overlaps that of another bridge.
+    """
     routes, links = host.routes(), {link.index: link for link in host.links()}
     subnet = bridge.subnet
     if not subnet:
@@ -202,6 +206,9 @@ def resolve_bridge(ledger: Ledger, host: Netlink, bridge: Bridge) -> Bridge:
         taken += [route.destination for route in routes]
         taken += [address.address for address in host.addresses()]
         subnet = addresses.free_subnet(taken)
+    for each in bridges(ledger).values():
+        if addresses.network(each.subnet).overlaps(addresses.network(subnet)):
+            raise ExistsError(f"the subnet {subnet} overlaps {each.subnet} of bridge {each.name}")
     way_out = [links[r.index].mtu for r in routes if r.destination == "default" and r.index]
     return bridge.replace(
         subnet=subnet,
@@ -344,6 +351,7 @@ def _forget_bridge(ledger: Ledger, host: Netlink, name: str) -> None:
     for gate in ledger.section("gates").pop(name, {}).get("chains", []):
         firewall.close_gate((gate[0], gate[1]), name)
     ledger.section("bridges").pop(name, None)
+    keepers.forget(ledger, name)
     if bridges(ledger):
         _write_rules(ledger)
     else:
@@ -376,10 +384,13 @@ def attach(ledger: Ledger, wanted: Endpoint, *, pid: int = 0, netns: int = -1) -
         os.close(fd)
 
 
-def join(ledger: Ledger, bridge: Bridge, wanted: Endpoint, *, pid: int) -> tuple[Bridge, Endpoint]:
+def join(
+    ledger: Ledger, bridge: Bridge, wanted: Endpoint, *, pid: int, keep: bool = False
+) -> tuple[Bridge, Endpoint]:
     """Connect a container to a bridge that is made for it, if need be; both as they are now.
 
-    Nobody can take the bridge away in between, as its last container does that leaves it.
+    Nobody can take the bridge away in between, as its last container does that leaves it. With
+    `keep` the bridge stays until this process ends, or calls `let_go`.
 
     Raises:
         ExistsError: a name, an address, the interface or a port is taken.
@@ -391,6 +402,8 @@ def join(ledger: Ledger, bridge: Bridge, wanted: Endpoint, *, pid: int) -> tuple
             netlink.connect_in(fd) as container, ledger, netlink.Netlink() as host, Undo() as undo
         ):  # fmt: skip
             made = _ensure_bridge(ledger, host, undo, bridge)
+            if keep:
+                keepers.keep(ledger, made.name)
             endpoint = _attach(ledger, wanted, made, undo, host, container, fd)
             undo.commit()
             return made, endpoint
@@ -500,6 +513,15 @@ def sweep(ledger: Ledger) -> None:
         _remove_unused(ledger, host)
 
 
+def let_go(ledger: Ledger) -> None:
+    """Keep no bridge any more; those that no container is on go."""
+    with ledger, netlink.Netlink() as host:
+        keepers.let_go(ledger)
+        ledger.save()
+        _forget_dead(ledger, host)
+        _remove_unused(ledger, host)
+
+
 def _forget_dead(ledger: Ledger, host: Netlink) -> None:
     """A cable goes with the container's end of it: who has none here any more is gone."""
     links = {link.name for link in host.links()}
@@ -511,7 +533,7 @@ def _forget_dead(ledger: Ledger, host: Netlink) -> None:
 def _remove_unused(ledger: Ledger, host: Netlink) -> None:
     used = {endpoint.bridge for endpoint in endpoints(ledger).values()}
     for name, bridge in bridges(ledger).items():
-        if name not in used and not bridge.keep:
+        if name not in used and not bridge.keep and not keepers.is_kept(ledger, name):
             _remove_bridge(ledger, host, name)
 
 

@@ -167,7 +167,8 @@ class Endpoints:
             ip6=given.get("IPv6Address") or "", mac=own["_mac"], interface=interface,
             ports=published, default_route=way,
         )  # fmt: skip
-        bridge, made = network.join(self._ledger(), networkspec.bridge_of(found), wanted, pid=pid)
+        wished = networkspec.bridge_of(found)
+        bridge, made = network.join(self._ledger(), wished, wanted, pid=pid, keep=True)
         _write_down(own, made, bridge)
         own["DNSNames"] = resolving.names_of(container, found["Name"]) or None
         own["_way"] = way
@@ -314,6 +315,8 @@ class Endpoints:
             live, self._live = self._live, {}
         for one in live.values():
             one.close()
+        if os.path.exists(self._path) and not self.rootless:
+            network.let_go(self._ledger())
 
 
 def _hold(port: ports.Port, six: bool) -> list[ports.Held]:

@@ -4,7 +4,8 @@
     host     the host's own; none: lo alone
     others   bridges of the user's, on which containers find each other by name
 
-A network is remembered; its bridge in the kernel is there for as long as a container is on it.
+A network is remembered. Its bridge in the kernel is made for the first container, and stays until
+the network is removed or the engine ends.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ class Networks:
                         "invalid pool request: Pool overlaps with other one on this address space"
                     )
         if not any(ipaddress.ip_network(one["Subnet"]).version == 4 for one in given):
-            given.insert(0, {"Subnet": addresses.free_subnet(taken)})
+            given.insert(0, {"Subnet": addresses.free_subnet(taken, networkspec.POOL)})
         if made["EnableIPv6"] and not any(":" in one["Subnet"] for one in given):
             given.append({"Subnet": subnet6(given[0]["Subnet"])})
         for config in given:

@@ -26,6 +26,8 @@ WITH_LINKS = (
     "container type network can't be used with links. This would result in undefined behavior"
 )
 DEFAULT_BRIDGE = "lcbr0"
+# The upper half of the pool: the default bridge, which is made when it is needed, takes from below.
+POOL = "10.231.128.0/17"
 
 
 class ForbiddenError(errors.LabError):

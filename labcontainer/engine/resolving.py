@@ -12,7 +12,9 @@ import socket
 from labcontainer import errors, nameserver, usernet
 from labcontainer.engine import connect
 from labcontainer.engine.networkspec import BUILT_IN
-from labcontainer.kernel import netlink
+from labcontainer.kernel import firewall, netlink
+from labcontainer.kernel.firewall import Rule
+from labcontainer.network import TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,12 +88,16 @@ def _links(container: Container, network: str, other: Container) -> list[str]:
 
 
 def server(pid: int, names: nameserver.Names) -> nameserver.Server:
-    """A name server with its sockets in the network namespace of `pid`."""
+    """A name server with its sockets in the network namespace of `pid`.
+
+    Port 53 there is the container's own, who may be a name server itself: ours listens on another
+    one, to which a rule in that namespace turns what is sent to 127.0.0.11, as Docker does.
+    """
     namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     made: list[socket.socket] = []
 
     def listen() -> int:
-        made.extend(nameserver.listen(SERVER))
+        made.extend(_listen())
         return 0
 
     try:
@@ -99,6 +105,18 @@ def server(pid: int, names: nameserver.Names) -> nameserver.Server:
     finally:
         os.close(namespace)
     return nameserver.Server(SERVER, names, sockets=(made[0], made[1]))
+
+
+def _listen() -> tuple[socket.socket, socket.socket]:
+    udp, tcp = nameserver.listen(SERVER, 0)
+    to = Rule("output", f"dnat {SERVER}:{udp.getsockname()[1]}", destination=SERVER, port=53)
+    try:
+        firewall.replace(TABLE, [to.replace(protocol=kind) for kind in ("udp", "tcp")])
+    except (OSError, errors.UnsupportedError):  # no NAT in this kernel
+        udp.close()
+        tcp.close()
+        return nameserver.listen(SERVER)
+    return udp, tcp
 
 
 def resolvers(container: Container) -> list[str]:

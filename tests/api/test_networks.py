@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.api import plain
 from tests.api.world import Daemon, wait_for
 
 pytestmark = pytest.mark.requires("root", "docker", "busybox", "nft")
 
+JSON = {"Content-Type": "application/json"}
 SERVE = "while true; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\nhere\\n' | nc -l -p 80; done"
 
 
@@ -39,6 +44,12 @@ def links() -> set[str]:
     return set(os.listdir("/sys/class/net"))
 
 
+def rules() -> str:
+    """The packet rules of this machine."""
+    done = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
 def fetch(port: int) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
         sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
@@ -61,14 +72,33 @@ def test_three_networks_are_there_and_stay(daemon: Daemon) -> None:
     assert "is a pre-defined network" in daemon.fails("network", "rm", "bridge")[1]
 
 
-def test_a_bridge_is_there_while_somebody_is_on_it(daemon: Daemon) -> None:
-    before = links()
-    run(daemon, "on")
-    assert "lcbr0" in links()
-    address = settings(daemon, "on")["IPAddress"]
-    assert f"inet {address}/24" in daemon.docker("exec", "on", "ip", "addr", "show", "eth0")
-    daemon.docker("rm", "-f", "on")
-    assert not links() - before
+def test_a_bridge_comes_with_a_container_and_goes_with_the_daemon(
+    place: Path, clean_machine: None
+) -> None:
+    """Its name is its own, so that other engines on this machine are not mistaken for it."""
+    own = Daemon(place / "other")
+    shutil.copytree(place / "home" / "images", own.home / "images", symlinks=True)
+    own.start()
+    option = "com.docker.network.bridge.name=lcgoes"
+    own.docker("network", "create", "-o", option, "mine")
+    assert "lcgoes" not in links()
+    run(own, "on", "--network", "mine", "-p", "127.0.0.1::80")
+    address = settings(own, "on")["Networks"]["mine"]["IPAddress"]
+    assert f"inet {address}/24" in own.docker("exec", "on", "ip", "addr", "show", "eth0")
+    assert address in rules()
+    cable = set(os.listdir("/sys/class/net/lcgoes/brif"))
+    own.docker("rm", "-f", "on")
+    assert "lcgoes" in links()  # the next container finds it
+    assert not cable & links()
+    assert address not in rules()
+    own.kill()
+    own.start()
+    assert "lcgoes" not in links()  # nobody keeps it any more
+    run(own, "on", "--network", "mine")
+    own.clean()
+    assert own.stop() == 0
+    assert "lcgoes" not in links()
+    assert "lcgoes" not in rules()
 
 
 def test_none_and_host(daemon: Daemon) -> None:
@@ -230,10 +260,173 @@ def test_list_and_inspect(daemon: Daemon) -> None:
     assert 'plugin "overlay" not found' in said
 
 
-def test_rules_are_gone_with_the_last_container(daemon: Daemon) -> None:
-    run(daemon, "one", "-p", "127.0.0.1::80")
-    tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True)
-    assert "labcontainer" in tables.stdout
-    daemon.docker("rm", "-f", "one")
-    tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True)
-    assert "labcontainer" not in tables.stdout
+def test_the_way_out_goes_over_to_the_next_network(daemon: Daemon) -> None:
+    """Default route and published ports, when a container leaves the network that had them."""
+    for name in ("one", "two"):
+        daemon.docker("network", "create", name)
+    daemon.docker("network", "create", "--internal", "within")
+    run(daemon, "web", "--network", "one", "-p", "127.0.0.1::80", script=SERVE)
+    port = int(daemon.docker("port", "web", "80").rpartition(":")[2])
+    daemon.docker("network", "connect", "within", "web")
+    daemon.docker("network", "connect", "two", "web")
+    wait_for(lambda: answers(port))
+    daemon.docker("network", "disconnect", "one", "web")
+    gateway = settings(daemon, "web")["Networks"]["two"]["Gateway"]
+    assert f"default via {gateway}" in daemon.docker("exec", "web", "ip", "route")
+    wait_for(lambda: answers(port))
+    daemon.docker("network", "disconnect", "two", "web")
+    assert "default" not in daemon.docker("exec", "web", "ip", "route")
+    assert not answers(port)
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", port))  # given back
+    daemon.docker("network", "connect", "one", "web")
+    assert "default via" in daemon.docker("exec", "web", "ip", "route")
+    again = int(daemon.docker("port", "web", "80").rpartition(":")[2])
+    wait_for(lambda: answers(again))
+
+
+def test_an_internal_network_that_comes_first_is_not_the_way_out(daemon: Daemon) -> None:
+    daemon.docker("network", "create", "--internal", "within")
+    daemon.docker("network", "create", "out")
+    run(daemon, "two", "--network", "within", "--network", "out")
+    assert "dev eth1" in daemon.docker("exec", "two", "ip", "route", "show", "default")
+
+
+def test_a_container_of_several_networks_knows_the_names_of_all(daemon: Daemon) -> None:
+    for name in ("left", "right"):
+        daemon.docker("network", "create", name)
+    run(daemon, "both", "--network", "left", "--network", "right")
+    run(daemon, "onleft", "--network", "left", "--network-alias", "same")
+    run(daemon, "onright", "--network", "right", "--network-alias", "same")
+    for name in ("onleft", "onright", "onleft.left", "same"):
+        daemon.docker("exec", "both", "ping", "-c", "1", "-W", "2", name)
+    assert "bad address" in daemon.fails("exec", "onleft", "ping", "-c", "1", "onright")[1]
+    daemon.docker("rename", "onleft", "renamed")
+    daemon.docker("exec", "both", "ping", "-c", "1", "-W", "2", "renamed")
+    daemon.docker("restart", "-t", "0", "onright")
+    daemon.docker("exec", "both", "ping", "-c", "1", "-W", "2", "onright")
+    daemon.docker("network", "disconnect", "right", "both")
+    assert "bad address" in daemon.fails("exec", "both", "ping", "-c", "1", "onright")[1]
+
+
+def test_names_are_answered_again_after_a_daemon_was_killed(daemon: Daemon) -> None:
+    daemon.docker("network", "create", "named")
+    run(daemon, "asks", "--network", "named")
+    run(daemon, "answers", "--network", "named")
+    daemon.kill()
+    daemon.start()
+    daemon.docker("exec", "asks", "ping", "-c", "1", "-W", "2", "answers")
+
+
+def test_a_name_server_of_the_containers_own(daemon: Daemon) -> None:
+    """Ours takes no port 53 away from it."""
+    daemon.docker("network", "create", "named")
+    run(daemon, "dns", "--network", "named", script="nc -l -p 53 >/dev/null; sleep 1000")
+    wait_for(lambda: ":::53 " in daemon.docker("exec", "dns", "netstat", "-ltn"))
+    daemon.docker("exec", "dns", "ping", "-c", "1", "dns")
+    asked = daemon.docker("exec", "dns", "nslookup", "dns")
+    assert "127.0.0.11:53" in asked
+
+
+def test_ports_on_both_kinds_of_addresses(daemon: Daemon) -> None:
+    daemon.docker("network", "create", "--ipv6", "six")
+    run(daemon, "web", "--network", "six", "-p", "80", script=SERVE)
+    shown = settings(daemon, "web")["Ports"]["80/tcp"]
+    assert [one["HostIp"] for one in shown] == ["0.0.0.0", "::"]
+    assert shown[0]["HostPort"] == shown[1]["HostPort"]
+    six = settings(daemon, "web")["Networks"]["six"]["GlobalIPv6Address"]
+    assert six in rules()
+    assert daemon.docker("exec", "web", "ping", "-6", "-c", "1", "-W", "2", "web")
+
+
+NETWORKS = [
+    ({"Name": "bridge"}, 403, "operation is not permitted on predefined bridge network"),
+    ({"Name": "x", "Driver": "host"}, 403, 'only one instance of "host" network is allowed'),
+    ({"Name": "x", "Driver": "nosuch"}, 404, 'plugin "nosuch" not found'),
+    ({"Name": "", "Driver": "bridge"}, 400, "invalid name"),
+    ({"Name": "x", "IPAM": {"Driver": "nosuch"}}, 404, 'plugin "nosuch" not found'),
+    ({"Name": "x", "IPAM": {"Config": [{"Subnet": "zz"}]}}, 400, "invalid CIDR block notation"),
+    ({"Name": "x", "IPAM": {"Config": [{"Subnet": "10.9.8.1/24"}]}}, 400, "should be 10.9.8.0/24"),
+    ({"Name": "x", "IPAM": {"Config": [{"Subnet": "127.0.0.0/16"}]}}, 403, "Pool overlaps"),
+    ({"Name": "x", "Options": {"com.docker.network.bridge.enable_icc": "false"}}, 501, "always on"),
+]
+
+
+@pytest.mark.parametrize(("asked", "status", "words"), NETWORKS)
+def test_networks_that_can_not_be(
+    daemon: Daemon, asked: dict[str, Any], status: int, words: str
+) -> None:
+    told = plain.refused(daemon, "POST", "/networks/create", json.dumps(asked).encode(), JSON)
+    assert told[0] == status
+    assert words in told[1]
+
+
+CONFLICTS = [
+    (("-p", "80:80"), "port publishing and the container type network mode"),
+    (("--hostname", "x"), "hostname and the network mode"),
+    (("--dns", "192.0.2.1"), "dns and the network mode"),
+    (("--add-host", "a:192.0.2.1"), "custom host-to-IP mapping and the network mode"),
+    (("--expose", "80"), "port exposing and the container type network mode"),
+    (("--link", "other"), "container type network can't be used with links"),
+]
+
+
+@pytest.mark.parametrize(("flags", "words"), CONFLICTS)
+def test_what_a_shared_network_excludes(daemon: Daemon, flags: tuple[str, ...], words: str) -> None:
+    run(daemon, "other")
+    said = daemon.fails("run", "--rm", "--network", "container:other", *flags, "busybox", "true")[1]
+    assert f"conflicting options: {words}" in said
+
+
+def test_a_missing_network_is_missed_at_the_start(daemon: Daemon) -> None:
+    """`create` goes well, as with Docker: its command takes a 404 of it for a missing image."""
+    status, said = daemon.fails("run", "--name", "late", "--network", "nosuch", "busybox", "true")
+    assert status == 125
+    assert said.startswith("docker: Error response from daemon: network nosuch not found")
+    assert "Unable to find image" not in said
+    daemon.docker("network", "create", "nosuch")
+    daemon.docker("start", "-a", "late")
+
+
+def test_places_that_can_not_be(daemon: Daemon) -> None:
+    daemon.docker("network", "create", "plain")
+    daemon.docker("network", "create", "--subnet", "10.77.4.0/24", "sub")
+    run(daemon, "one", "--network", "sub", "--ip", "10.77.4.9")
+    run(daemon, "alone", "--network", "none")
+    for words, *call in (
+        ("already exists in network sub", "connect", "sub", "one"),
+        ("only when connecting to networks with user configured subnets",
+         "connect", "--ip", "10.77.4.7", "plain", "one"),
+        ("aliases are only supported for user-defined", "connect", "--alias", "x", "bridge", "one"),
+        ("or connected to host network", "connect", "host", "one"),
+        ("networks in private (none) mode", "connect", "plain", "alone"),
+        ("is not connected to network plain", "disconnect", "plain", "one"),
+        ("has active endpoints", "rm", "sub"),
+    ):  # fmt: skip
+        assert words in daemon.fails("network", *call)[1]
+    taken = daemon.fails("run", "--rm", "--network", "sub", "--ip", "10.77.4.9", "busybox", "true")
+    assert "Address already in use" in taken[1]
+    clash = daemon.fails("run", "--rm", "-p", "80:zz", "busybox", "true")[1]
+    assert "invalid" in clash
+
+
+def test_a_port_that_is_taken(daemon: Daemon) -> None:
+    with socket.socket() as sock:
+        sock.bind(("0.0.0.0", 0))
+        port = sock.getsockname()[1]
+        said = daemon.fails("run", "--name", "late", "-p", f"{port}:80", "busybox", "true")[1]
+    assert "driver failed programming external connectivity on endpoint late (" in said
+    assert f"Bind for 0.0.0.0:{port} failed: port is already allocated" in said
+    daemon.docker("start", "-a", "late")
+
+
+def test_events(daemon: Daemon) -> None:
+    since = str(time.time())
+    identity = daemon.docker("network", "create", "told")
+    run(daemon, "here", "--network", "told")
+    daemon.docker("rm", "-f", "here")
+    daemon.docker("network", "rm", "told")
+    shown = daemon.docker("events", "--since", since, "--until", str(time.time()), "--filter",
+                          "type=network", "--format", "{{.Action}} {{.Actor.ID}}")  # fmt: skip
+    actions = [f"{word} {identity}" for word in ("create", "connect", "disconnect", "destroy")]
+    assert shown.splitlines() == actions
