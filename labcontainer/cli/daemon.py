@@ -28,6 +28,8 @@ def configure(parser: ArgumentParser) -> None:
     add(
         "--ready-fd", type=int, default=-1, metavar="N", help="tell this descriptor when it listens"
     )
+    add("--using", default="", metavar="DIR",
+        help="make containers with the functions of your own package, as mycontainer")  # fmt: skip
     add("-D", "--debug", action="store_true", help="a line for each request")
 
 
@@ -55,5 +57,6 @@ def run(args: Namespace) -> int:
             idle=args.idle,
             ready=args.ready_fd,
             debug=args.debug,
+            using=os.path.abspath(args.using) if args.using else "",
         )
     )

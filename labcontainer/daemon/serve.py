@@ -45,6 +45,7 @@ class Options(Record):
     """What the daemon was asked to be. `certificates` are (authority, certificate, key) files.
 
     `idle`: seconds without a running container and without a client after which it ends; 0: never.
+    `using`: a learner's package, whose functions containers are made with; "" for none.
     `ready`: a descriptor that is told, by one byte, when it listens; -1: nobody waits for that.
     """
 
@@ -56,6 +57,7 @@ class Options(Record):
     idle: int = 0
     ready: int = -1
     debug: bool = False
+    using: str = ""
 
 
 def serve(options: Options) -> int:
@@ -104,9 +106,13 @@ def _serve(options: Options, listeners: list[socket.socket]) -> int:
     from labcontainer.engine.engine import Engine
     from labcontainer.runtime.zygote import Zygote
 
-    zygote = Zygote.start()
+    if options.using:
+        from labcontainer.runtime import using
+
+        using.install(options.using)  # networks are connected in this process
+    zygote = Zygote.start(using=options.using)
     try:
-        engine = Engine(options.home, zygote)
+        engine = Engine(options.home, zygote, options.using)
     except BaseException:
         zygote.close()
         raise

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 
 class Engine:
-    """All of it, for one home. `zygote` was started before the process's first thread.
+    """All of it, for one home. `zygote` was started before the process's first thread. With `using`
+    it makes containers with a learner's own functions, and so does every zygote after it.
 
     Raises:
         ExistsError: another engine works in this home.
     """
 
-    def __init__(self, home: str, zygote: Zygote) -> None:
+    def __init__(self, home: str, zygote: Zygote, using: str = "") -> None:
         from labcontainer.engine.containers import Containers
         from labcontainer.engine.execs import Execs
         from labcontainer.engine.images import Images
@@ -31,7 +32,7 @@ class Engine:
 
         self.home = home
         self.runtime_root = f"{home}/engine/runtime"
-        self.zygotes = Zygotes(zygote)
+        self.zygotes = Zygotes(zygote, using)
         self.store = Store(f"{home}/images")
         self._lock = _alone(f"{home}/engine")
         self.records = Records(f"{home}/engine/state.db")

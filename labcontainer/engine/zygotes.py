@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class Zygotes:
     """One zygote at a time; any thread may ask."""
 
-    def __init__(self, first: Zygote) -> None:
+    def __init__(self, first: Zygote, using: str = "") -> None:
         self._zygote = first
+        self._using = using
         self._lock = threading.Lock()
 
     def run(self, request: Request) -> Handle:
@@ -36,7 +37,7 @@ class Zygotes:
         with self._lock:
             if self._zygote is dead:
                 dead.close()
-                self._zygote = Zygote.start()
+                self._zygote = Zygote.start(using=self._using)
             return self._zygote
 
     def close(self) -> None:

@@ -131,13 +131,20 @@ class Zygote:
         self.pid = pid
 
     @classmethod
-    def start(cls, python: str = sys.executable) -> Self:
-        """Start a zygote, in a session of its own, and wait until it has loaded everything."""
+    def start(cls, python: str = sys.executable, using: str = "") -> Self:
+        """Start a zygote, in a session of its own, and wait until it has loaded everything.
+
+        Args:
+            using: a learner's package, whose functions its containers are made with (using.py).
+
+        Raises:
+            StateError: it ended before it was ready, or could not use the package.
+        """
         mine, theirs = sockets.pair()
         package = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
         code = (
             f"import sys; sys.path.insert(0, {package!r}); "
-            f"from labcontainer.runtime import zygote; zygote.main({theirs})"
+            f"from labcontainer.runtime import zygote; zygote.main({theirs}, {using!r})"
         )
         os.set_inheritable(theirs, True)
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -152,11 +159,12 @@ class Zygote:
         finally:
             os.close(nothing)
             os.close(theirs)
-        name, _, _ = handshake.Channel(mine).receive()
+        name, fields, _ = handshake.Channel(mine).receive()
         if name != "loaded":
             os.close(mine)
             os.waitpid(pid, 0)
-            raise StateError("the zygote ended before it was ready")
+            told = str(handshake.to_error(fields)) if name == "failed" else ""
+            raise StateError(told or "the zygote ended before it was ready")
         return cls(mine, pid)
 
     def run(self, request: Request) -> Handle:
@@ -200,8 +208,8 @@ class Zygote:
 # --- in the zygote --------------------------------------------------------------------------------
 
 
-def main(fd: int) -> NoReturn:
-    """Serve until the requester is gone."""
+def main(fd: int, using: str = "") -> NoReturn:
+    """Serve until the requester is gone; `using` is a learner's package (using.py)."""
     import gc
 
     os.set_inheritable(fd, False)
@@ -211,6 +219,8 @@ def main(fd: int) -> NoReturn:
     os.chdir("/")
     syscalls.prepare()
     _load_all()
+    if using:
+        _use(using, fd)
     journal.warm()
     gc.collect()
     gc.freeze()  # no collection writes to what the forks share
@@ -228,6 +238,18 @@ def main(fd: int) -> NoReturn:
             os.close(each)
         poll.poll(QUIET)
         spare = _Spare(fd)
+
+
+def _use(folder: str, fd: int) -> None:
+    """Put the learner's functions in place; who can't says so and ends."""
+    from labcontainer.errors import LabError
+    from labcontainer.runtime import using
+
+    try:
+        using.install(folder)
+    except LabError as error:
+        handshake.Channel(fd).send_raw(handshake.failure("", error))
+        os._exit(1)
 
 
 def _load_all() -> None:

@@ -17,7 +17,7 @@ import pytest
 from tests.api.world import Daemon, wait_for
 
 pytestmark = [
-    pytest.mark.requires("root", "docker", "busybox", "debootstrap"),
+    pytest.mark.requires("root", "docker", "busybox", "debootstrap", "docker-compose"),
     pytest.mark.timeout(900),
 ]
 
