@@ -115,7 +115,7 @@ class Ledger:
     def save(self) -> None:
         """Write the file as a whole; with nothing left to give back, remove it."""
         if any(self._data.get(name) for name in self._data if name != "boot"):
-            files.write_atomically(self.path, json.dumps(self._data, indent=1).encode())
+            files.write_atomically(self.path, json.dumps(self._data).encode())
         elif os.path.exists(self.path):
             os.unlink(self.path)
 

@@ -18,7 +18,7 @@ import binascii
 import os
 
 from labcontainer import addresses, keepers, nat, ports
-from labcontainer.errors import ExistsError, NotFoundError, StateError, UnsupportedError
+from labcontainer.errors import ExistsError, LabError, NotFoundError, StateError, UnsupportedError
 from labcontainer.kernel import files, firewall, netlink, rtnetlink
 from labcontainer.ledger import Ledger
 from labcontainer.record import Record
@@ -285,8 +285,7 @@ def ensure_bridge(ledger: Ledger, wanted: Bridge) -> Bridge:
 
 
 def _ensure_bridge(ledger: Ledger, host: Netlink, undo: Undo, wanted: Bridge) -> Bridge:
-    _forget_dead(ledger, host)
-    there = any(link.name == wanted.name for link in host.links())
+    there = _is_there(host, wanted.name)
     known = bridges(ledger).get(wanted.name)
     if known is not None and there:
         if wanted.subnet not in ("", known.subnet):
@@ -304,6 +303,15 @@ def _ensure_bridge(ledger: Ledger, host: Netlink, undo: Undo, wanted: Bridge) ->
         _keep_advertisements(ledger, host)
     _apply(plan_bridge(bridge), ledger, undo, host, None)
     return bridge
+
+
+def _is_there(host: Netlink, name: str) -> bool:
+    try:
+        return bool(host.link(name))
+    except OSError as error:
+        if error.errno != _NO_DEVICE:
+            raise
+        return False
 
 
 def _bridge_names(host: Netlink) -> list[str]:
@@ -415,7 +423,11 @@ def _attach(
     ledger: Ledger, wanted: Endpoint, bridge: Bridge, undo: Undo,
     host: Netlink, container: Netlink, netns: int,
 ) -> Endpoint:  # fmt: skip
-    endpoint = resolve_endpoint(ledger, bridge, wanted)
+    try:
+        endpoint = resolve_endpoint(ledger, bridge, wanted)
+    except LabError:  # taken, maybe by one that has ended without a word
+        _forget_dead(ledger, host)
+        endpoint = resolve_endpoint(ledger, bridge, wanted)
     undo.push(_forget_endpoint, ledger, endpoint)
     _write_endpoint(ledger, endpoint)
     ledger.save()
@@ -425,22 +437,22 @@ def _attach(
 
 def resolve_endpoint(ledger: Ledger, bridge: Bridge, wanted: Endpoint) -> Endpoint:
     """The endpoint with all that was left open chosen: addresses, the cable's name."""
-    others = endpoints(ledger)
+    others = ledger.section("endpoints")
     # Derived from the names, so that it can be found again; a link's name has 15 letters at most.
     link = wanted.link or f"lc{binascii.crc32(f'{wanted.id} {bridge.name}'.encode()):08x}"
     if link in others:
         raise ExistsError(f"container {wanted.id} is in network {bridge.name} already")
     for port in wanted.ports:
-        for other in others.values():
+        for other in endpoints(ledger).values():
             if any(_clash(port, held) for held in other.ports):
                 raise ExistsError(f"Bind for {port} failed: port is already allocated")
-    here = [each for each in others.values() if each.bridge == bridge.name]
-    taken = {bridge.gateway, *bridge.reserved, *(each.ip for each in here)}
+    here = [each for each in others.values() if each["bridge"] == bridge.name]
+    taken = {bridge.gateway, *bridge.reserved, *(each["ip"] for each in here)}
     ip = addresses.allocate(bridge.subnet, taken, wanted.ip, bridge.ip_range)
     ip6 = ""
     if bridge.subnet6:
         ip6 = wanted.ip6 or addresses.twin(ip, bridge.subnet, bridge.subnet6)
-        taken = {gateway6(bridge), *bridge.reserved, *(each.ip6 for each in here)}
+        taken = {gateway6(bridge), *bridge.reserved, *(each["ip6"] for each in here)}
         ip6 = addresses.allocate(bridge.subnet6, taken, ip6)
     mac = wanted.mac or addresses.mac(ip)
     return wanted.replace(ip=ip, ip6=ip6, mac=mac, link=link)
@@ -487,10 +499,9 @@ def detach(ledger: Ledger, container: str, bridge: str = "") -> None:
     A bridge that need not stay goes with its last container.
     """
     with ledger, netlink.Netlink() as host:
-        for endpoint in endpoints(ledger).values():
-            if endpoint.id == container and bridge in ("", endpoint.bridge):
-                _detach(ledger, host, endpoint)
-        _forget_dead(ledger, host)
+        for fields in list(ledger.section("endpoints").values()):
+            if fields["id"] == container and bridge in ("", fields["bridge"]):
+                _detach(ledger, host, _read_endpoint(fields))
         _remove_unused(ledger, host)
 
 
@@ -518,7 +529,6 @@ def let_go(ledger: Ledger) -> None:
     with ledger, netlink.Netlink() as host:
         keepers.let_go(ledger)
         ledger.save()
-        _forget_dead(ledger, host)
         _remove_unused(ledger, host)
 
 
@@ -531,9 +541,15 @@ def _forget_dead(ledger: Ledger, host: Netlink) -> None:
 
 
 def _remove_unused(ledger: Ledger, host: Netlink) -> None:
-    used = {endpoint.bridge for endpoint in endpoints(ledger).values()}
-    for name, bridge in bridges(ledger).items():
-        if name not in used and not bridge.keep and not keepers.is_kept(ledger, name):
+    free = [
+        name for name, bridge in bridges(ledger).items()
+        if not bridge.keep and not keepers.is_kept(ledger, name)
+    ]  # fmt: skip
+    if free:
+        _forget_dead(ledger, host)
+    used = {fields["bridge"] for fields in ledger.section("endpoints").values()}
+    for name in free:
+        if name not in used:
             _remove_bridge(ledger, host, name)
 
 

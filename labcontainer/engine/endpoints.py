@@ -222,7 +222,7 @@ class Endpoints:
         was = [name for name, one in container.endpoints.items() if one.get("EndpointID")]
         if self.rootless:
             routers.end(container.home)
-        elif os.path.exists(self._path):
+        elif (live or was) and os.path.exists(self._path):
             network.detach(self._ledger(), container.id)
         container.ports = {}
         for own in container.endpoints.values():
