@@ -12,6 +12,8 @@ from labcontainer.kernel import locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from labcontainer.runtime.zygote import Zygote
 
 
@@ -31,6 +33,7 @@ class Engine:
         from labcontainer.engine.volumes import Volumes
 
         self.home = home
+        self._overlays: bool | None = None
         self.runtime_root = f"{home}/engine/runtime"
         self.zygotes = Zygotes(zygote, using)
         self.store = Store(f"{home}/images")
@@ -46,6 +49,12 @@ class Engine:
         self.images.in_use = self.containers.user_of_image
         self.networks.containers = self.containers
         self.volumes.containers = self.containers
+
+    def mounts_overlays(self, probe: Callable[[], bool]) -> bool:
+        """Whether overlays can be mounted in this home; asked once, it is its file system's."""
+        if self._overlays is None:
+            self._overlays = probe()
+        return self._overlays
 
     def recover(self) -> None:
         """Find again what a daemon before this one has left running."""

@@ -81,6 +81,19 @@ class View:
         self.close()
 
 
+class Layer:
+    """The directory of one layer as the descriptor `fd`, until its block ends."""
+
+    def __init__(self, path: str) -> None:
+        self.fd = _directory(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+
+
 def _running(pid: int, alone: bool) -> int:
     if not alone:
         return _directory(f"/proc/{pid}/root")
