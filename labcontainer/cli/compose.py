@@ -294,7 +294,6 @@ def _config(verbs: Verbs) -> None:
         ("--environment", "the variables"),
         ("--images", "only the names of images"),
         ("--networks", "only the keys of networks"),
-        ("--no-interpolate", "leave variables as they are"),
         ("--profiles", "only the names of profiles"),
         ("-q --quiet", "only check"),
         ("--variables", "the variables that the files use"),

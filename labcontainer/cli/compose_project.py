@@ -30,14 +30,14 @@ def warn(text: str) -> None:
     print(f"Warning: {text}", file=sys.stderr)
 
 
-def load(args: Namespace, names: list[str] | None = None, *, interpolated: bool = True) -> Project:
+def load(args: Namespace, names: list[str] | None = None) -> Project:
     """The project of the files; services that are named are enabled, whatever their profile.
 
     Raises:
         LabError: there are no files, or they are wrong.
     """
     words = asked(args)
-    project = loading.load(words, os.getcwd(), warn, interpolated=interpolated)
+    project = loading.load(words, os.getcwd(), warn)
     profiles = words.profiles or tuple(project.environment.get("COMPOSE_PROFILES", "").split(","))
     return project.enabled(profiles, names) if names else project
 

@@ -28,7 +28,7 @@ def run_config(args: Namespace) -> int:
     """Print all files as one, in the long form, or only a part of it."""
     if args.variables:
         return _variables(args)
-    project = shared.load(args, args.services, interpolated=not args.no_interpolate)
+    project = shared.load(args, args.services)
     if args.services:
         project = project.only(args.services)
     text = _config(args, project)

@@ -42,6 +42,7 @@ class Attached:
     exit_code_from: str = ""
     timeout: int | None = None
     _threads: list[threading.Thread] = field(default_factory=list)
+    _seen: dict[str, list[bytes]] = field(default_factory=dict)
     _status: int | None = None
     _restarts: dict[str, int] = field(default_factory=dict)  # of those that ran before
 
@@ -61,7 +62,9 @@ class Attached:
                 self._stay(events)
                 status = self._status or 0
             except KeyboardInterrupt:
-                status = self._stop("Gracefully Stopping... press Ctrl+C again to force", 130)
+                status = self._stop(
+                    "Gracefully Stopping... press Ctrl+C again to force", INTERRUPTED
+                )
         for thread in self._threads:
             thread.join(timeout=5)
         return status
@@ -75,10 +78,15 @@ class Attached:
             self._show(one, output.attached(self.client, one))
 
     def _attach_again(self, one: Container, since: int) -> None:
-        """Show a restarted container from its last end on: it may have said all already."""
+        """Show a restarted container from its last end on: it may have said all already.
+
+        dockerd ends a log that is followed when the container ends; another daemon may go on. So
+        what was shown is remembered by its time.
+        """
         if one.service not in self.silent:
             word = f"{since // 10**9}.{since % 10**9:09}"
-            self._show(one, output.logs(self.client, one, follow=True, since=word))
+            said = output.logs(self.client, one, follow=True, since=word, timestamps=True)
+            self._show(one, output.unseen(said, self._seen.setdefault(one.id, [b""])))
 
     def _show(self, one: Container, pieces: Iterator[tuple[int, bytes]]) -> None:
         thread = threading.Thread(
@@ -104,27 +112,32 @@ class Attached:
             if event["Action"] == "die":
                 deaths[one.id] += 1
                 ended[one.id] = int(event["timeNano"])
-                if self._has_died(one, event) or self._is_final(one, deaths[one.id]):
+                code = self._told(one, event)
+                if self._is_final(one, deaths[one.id]):
                     waiting.discard(one.id)
+                    self._end_all(code)
             elif event["Action"] == "start" and deaths[one.id]:
                 waiting.add(one.id)
                 self._attach_again(one, ended[one.id])
             elif event["Action"] == "destroy":
                 waiting.discard(one.id)
 
-    def _has_died(self, one: Container, event: Event) -> bool:
-        """Tell of a container's end; whether that ends all."""
+    def _told(self, one: Container, event: Event) -> int:
+        """Tell of a container's end; its exit status."""
         code = int(event["Actor"]["Attributes"].get("exitCode", 0))
         self.printer.tell(f"{one.short_name} exited with code {code}")
-        if self.exit_code_from == one.service and self._status is None:
+        if self.exit_code_from == one.service:
             self._status = code
+        return code
+
+    def _end_all(self, code: int) -> None:
+        """Stop all others, where the end of one is to end them; their ends are told as they come."""
         if not (self.abort or (self.abort_on_failure and code)):
-            return False
-        if not self.exit_code_from and self._status is None:
-            self._status = code
+            return
         self.abort = self.abort_on_failure = False
+        if not self.exit_code_from:
+            self._status = code
         self._stop("Aborting on container exit...", 0)
-        return True
 
     def _is_final(self, one: Container, deaths: int) -> bool:
         """Whether no restart policy starts it again; `deaths` are those that we saw."""

@@ -35,8 +35,7 @@ KINDS = ("services", "networks", "volumes", "secrets", "configs")
 Warn = Callable[[str], None]
 
 
-def load(asked: sources.Asked, cwd: str, warn: Warn = lambda _text: None, *,
-         interpolated: bool = True) -> Project:  # fmt: skip
+def load(asked: sources.Asked, cwd: str, warn: Warn = lambda _text: None) -> Project:
     """The project that the caller is in, with the services of its profiles.
 
     Raises:
@@ -48,7 +47,7 @@ def load(asked: sources.Asked, cwd: str, warn: Warn = lambda _text: None, *,
     values = dict(found.values)
     name = sources.project_name(asked, found, _name_of(documents, values))
     values["COMPOSE_PROJECT_NAME"] = name
-    loader = Loader(found.directory, values, warn, interpolated=interpolated)
+    loader = Loader(found.directory, values, warn)
     tree: Tree = {}
     for one in documents:
         tree = loader.add(tree, one)
@@ -93,7 +92,6 @@ class Loader:
     directory: str
     values: dict[str, str]
     warn: Warn
-    interpolated: bool = True
     including: tuple[str, ...] = ()
     documents: list[Document] = field(default_factory=list)
     unset: list[str] = field(default_factory=list)
@@ -113,8 +111,7 @@ class Loader:
 
     def prepared(self, found: Document) -> tuple[Document, Tree]:
         """A document interpolated, checked, and in its long form."""
-        if self.interpolated:
-            found = interpolation.interpolate(found, self.values, self.unset.append)
+        found = interpolation.interpolate(found, self.values, self.unset.append)
         schema.check(found)
         if "version" in found.data:
             self.warn(f"{found.name}: the attribute `version` is obsolete, it will be ignored")
@@ -147,7 +144,7 @@ class Loader:
                 raise found.refuse(path, f"include cycle detected: {one} includes itself")
         inner = Loader(
             os.path.normpath(folder), self._variables(entry, folder), self.warn,
-            self.interpolated, (*self.including, found.name, *files), self.documents, self.unset,
+            (*self.including, found.name, *files), self.documents, self.unset,
         )  # fmt: skip
         tree: Tree = {}
         for one in files:
@@ -190,7 +187,7 @@ class Loader:
         other, theirs, loader = found, known, self
         if "file" in asked and asked["file"] != found.name:
             loader = Loader(os.path.dirname(asked["file"]), self.values, self.warn,
-                            self.interpolated, (), self.documents, self.unset)  # fmt: skip
+                            (), self.documents, self.unset)  # fmt: skip
             other, tree = loader.prepared(read(asked["file"]))
             theirs = tree.get("services", {})
         if asked["service"] not in theirs:

@@ -10,9 +10,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
-from labcontainer.client import http
+from labcontainer.client import http, times
 from labcontainer.client.api import ApiError, Client
-from labcontainer.client.times import stamp
 from labcontainer.compose.observed import Container
 
 # ECMA-48: cyan, yellow, green, magenta, blue, and the same bright.
@@ -95,12 +94,34 @@ def logs(
     tty = client.get(f"/containers/{one.id}/json")["Config"]["Tty"]
     response = client.download(
         f"/containers/{one.id}/logs", stdout=True, stderr=True, follow=follow, tail=tail,
-        since=stamp(since), until=stamp(until), timestamps=timestamps,
+        since=times.stamp(since), until=times.stamp(until), timestamps=timestamps,
     )  # fmt: skip
     try:
         yield from (((1, part) for part in response) if tty else http.frames(response))
     finally:
         response.close()
+
+
+def unseen(pieces: Iterable[tuple[int, bytes]], last: list[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Lines of a log without their timestamps, and without those that were there before.
+
+    `last` holds the newest timestamp, and is shared by all who read one log: each line, which has
+    a time of its own, is handed out once.
+    """
+    rests: dict[int, bytes] = {}
+    for stream, data in pieces:
+        *lines, rests[stream] = (rests.get(stream, b"") + data).split(b"\n")
+        yield from ((stream, text + b"\n") for line in lines for text in _unseen(line, last))
+    for stream, rest in rests.items():  # a last line without its break
+        yield from ((stream, text) for text in _unseen(rest, last))
+
+
+def _unseen(line: bytes, last: list[bytes]) -> list[bytes]:
+    stamp, _, text = line.partition(b" ")
+    if stamp <= last[0]:
+        return []
+    last[0] = stamp
+    return [text]
 
 
 def attached(client: Client, one: Container) -> Iterator[tuple[int, bytes]]:

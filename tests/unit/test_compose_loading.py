@@ -184,7 +184,7 @@ def test_merging_can_be_grouped(one: Tree, two: Tree, three: Tree) -> None:
     assert left == merging.merge(one, merging.merge(two, three))
 
 
-@given(mappings, mappings)
+@given(mappings.filter(_plain_lists), mappings.filter(_plain_lists))
 def test_merging_leaves_both_sides_alone(one: Tree, two: Tree) -> None:
     before = json.dumps([one, two])
     merging.merge(one, two)

@@ -1,0 +1,130 @@
+"""labcontainer compose against our own daemon: the same words, the same outcome as with dockerd."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.api.world import Daemon, wait_for
+
+pytestmark = pytest.mark.requires("root", "docker", "busybox")
+
+
+class Compose:
+    """The command in a project's directory."""
+
+    def __init__(self, daemon: Daemon, folder: Path) -> None:
+        self.daemon, self.folder = daemon, folder
+
+    def call(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.daemon.command("compose", "--project-name", "proj", *words),
+            cwd=self.folder,
+            env={**self.daemon.env, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), **env},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def __call__(self, *words: str, **env: str) -> str:
+        done = self.call(*words, **env)
+        assert done.returncode == 0, f"compose {words}: {done.returncode}: {done.stderr}"
+        return done.stdout
+
+    def ids(self) -> dict[str, str]:
+        lines = self.daemon.docker("ps", "-a", "--format", "{{.Names}} {{.ID}}").splitlines()
+        pairs = (line.split() for line in lines)
+        return {name.removeprefix("proj-"): identity for name, identity in pairs}
+
+
+@pytest.fixture
+def compose(daemon: Daemon, tmp_path: Path) -> Compose:
+    return Compose(daemon, tmp_path)
+
+
+WHOLE = """
+services:
+  web:
+    image: busybox
+    init: true
+    command: sh -c "echo serving $$A; sleep 1000"
+    environment: {A: "${A:-1}"}
+    depends_on: {db: {condition: service_healthy}, job: {condition: service_completed_successfully}}
+    networks: {front: {aliases: [www]}, back: }
+    secrets: [token]
+    configs: [{source: text, target: /etc/text}]
+  db:
+    image: busybox
+    init: true
+    command: sh -c "touch /ready; sleep 1000"
+    healthcheck: {test: test -e /ready, interval: 200ms}
+    volumes: ["data:/data", "/anonymous"]
+    networks: [back]
+  job: {image: busybox, command: sh -c "echo done", network_mode: none}
+networks: {front: , back: }
+volumes: {data: }
+secrets: {token: {environment: TOKEN}}
+configs: {text: {content: "text\\n"}}
+"""
+
+
+def test_a_whole_project(compose: Compose) -> None:
+    (compose.folder / "compose.yaml").write_text(WHOLE)
+    compose("up", "--detach", "--wait", TOKEN="secret")
+    first = compose.ids()
+    assert set(first) == {"web-1", "db-1", "job-1"}
+    script = "cat /run/secrets/token /etc/text; ping -c 1 db > /dev/null && echo found"
+    said = compose("exec", "-T", "web", "sh", "-c", script, TOKEN="secret")
+    assert said == "secrettext\nfound\n"
+    compose("exec", "-T", "db", "sh", "-c", "echo kept | tee /data/f /anonymous/f", TOKEN="secret")
+
+    compose("up", "--detach", TOKEN="secret", A="2")
+    second = compose.ids()
+    assert second["db-1"] == first["db-1"] and second["web-1"] != first["web-1"]
+    wait_for(lambda: "serving 2" in compose("logs", "web", TOKEN="secret"))
+    # What has ended is started again, as Docker Compose does.
+    assert compose("logs", "job", TOKEN="secret") == "job-1  | done\n" * 2
+
+    compose("up", "--detach", "--force-recreate", "--no-deps", "db", TOKEN="secret")
+    kept = compose("exec", "-T", "db", "cat", "/data/f", "/anonymous/f", TOKEN="secret")
+    assert kept == "kept\nkept\n"
+
+    rows = [json.loads(line) for line in compose("ps", "--format", "json").splitlines()]
+    assert [row["Service"] for row in rows] == ["db", "web"]
+    compose("up", "--detach", "--scale", "web=2", TOKEN="secret", A="2")
+    assert set(compose.ids()) == {"web-1", "web-2", "db-1", "job-1"}
+
+    compose("down", "--volumes")
+    docker = compose.daemon.docker
+    assert compose.ids() == {} and docker("volume", "ls", "-q") == ""
+    assert docker("network", "ls", "--filter", "type=custom", "-q") == ""
+
+
+def test_the_foreground_and_its_status(compose: Compose) -> None:
+    (compose.folder / "compose.yaml").write_text("""
+services:
+  again: {image: busybox, command: sh -c "echo again; exit 1", restart: "on-failure:2"}
+  last: {image: busybox, command: sh -c "sleep 1.5; echo last; exit 3", depends_on: [again]}
+""")
+    done = compose.call("up", "--exit-code-from", "last")
+    assert done.returncode == 3, done.stderr
+    text = [line.partition("| ")[2] for line in done.stdout.splitlines() if "|" in line]
+    assert text == ["again", "again", "again", "last"]
+    compose("down", "--timeout", "0")
+
+
+def test_run_and_build(compose: Compose) -> None:
+    (compose.folder / "Dockerfile").write_text("FROM busybox\nARG WORD\nRUN echo $WORD > /word\n")
+    text = "services: {web: {build: {context: ., args: {WORD: built}}, command: cat /word}}"
+    (compose.folder / "compose.yaml").write_text(text)
+    compose("build", "--quiet")
+    assert compose("run", "--rm", "-T", "web") == "built\n"
+    done = compose.call("run", "--rm", "-T", "web", "sh", "-c", "exit 7")
+    assert done.returncode == 7, done.stderr
+    compose("down", "--rmi", "local")
+    assert "proj-web" not in compose.daemon.docker("images")
