@@ -131,7 +131,7 @@ class Attached:
         return code
 
     def _end_all(self, code: int) -> None:
-        """Stop all others, where the end of one is to end them; their ends are told as they come."""
+        """Stop all others, where the end of one is to end them; their ends are told too."""
         if not (self.abort or (self.abort_on_failure and code)):
             return
         self.abort = self.abort_on_failure = False
