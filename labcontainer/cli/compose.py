@@ -51,7 +51,7 @@ def run(args: Namespace) -> int:
 
 
 SHOWING = {"config", "events", "images", "logs", "ls", "port", "ps", "top"}
-RUNNING = {"build", "exec", "pull", "push", "run", "watch"}
+RUNNING = {"build", "cp", "exec", "pull", "push", "run", "watch"}
 
 
 def _verb(verbs: Verbs, name: str, help: str, *, services: bool = True) -> ArgumentParser:
@@ -206,6 +206,11 @@ def _running(verbs: Verbs) -> None:
         add("-w", "--workdir", default="", metavar="DIR", help="where it starts")
         add("service", metavar="SERVICE", help="whose container")
         add("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the program")
+    cp = _verb(verbs, "cp", "copy files from or into a service's container", services=False)
+    _switches(cp, ("-a --archive", "keep owners"), ("-L --follow-link", "what a link leads to"))
+    _index(cp)
+    cp.add_argument("source", metavar="SRC", help="PATH, SERVICE:PATH, or - for a tar archive")
+    cp.add_argument("target", metavar="DEST", help="the same; one of the two is a service's")
     _imaging(verbs)
 
 

@@ -1,4 +1,4 @@
-"""`compose exec run build pull push watch`: programs in services, and their images."""
+"""`compose exec cp run build pull push watch`: programs in services, and their images."""
 
 from __future__ import annotations
 
@@ -42,6 +42,29 @@ def run_exec(args: Namespace) -> int:
             workdir=args.workdir,
         )
     )
+
+
+def run_cp(args: Namespace) -> int:
+    """Copy from a service's first container, or into all of them."""
+    from labcontainer.cli import copying
+
+    source, target = copying.split(args.source), copying.split(args.target)
+    if bool(source[0]) == bool(target[0]):
+        raise errors.UsageError("one of the two is SERVICE:PATH, the other a path here")
+    client = daemon.client()
+    name = source[0] or target[0]
+    project = shared.found(args, client, [name])
+    project.service(name)
+    there = observed.containers(client, project.name).get(name, [])
+    chosen = [one for one in there if args.index in (0, one.number)]
+    if not chosen:
+        raise errors.NotFoundError(f"no container found for service {name!r}")
+    if source[0]:
+        copying.from_container(client, chosen[0].id, source[1], target[1], owners=args.archive)
+        return 0
+    for one in chosen:
+        copying.into_container(client, source[1], one.id, target[1], follow=args.follow_link)
+    return 0
 
 
 # --- run ------------------------------------------------------------------------------------------

@@ -99,6 +99,12 @@ def test_a_whole_project(compose: Compose) -> None:
     compose("up", "--detach", "--scale", "web=2", TOKEN="secret", A="2")
     assert set(compose.ids()) == {"web-1", "web-2", "db-1", "job-1"}
 
+    (compose.folder / "file").write_text("copied")
+    compose("cp", "file", "web:/tmp/file", TOKEN="secret")
+    for index in ("1", "2"):
+        compose("cp", "--index", index, "web:/tmp/file", f"back{index}", TOKEN="secret")
+        assert (compose.folder / f"back{index}").read_text() == "copied"
+
     compose("down", "--volumes")
     docker = compose.daemon.docker
     assert compose.ids() == {} and docker("volume", "ls", "-q") == ""
