@@ -44,6 +44,7 @@ PROGRAMS: tuple[str, ...] = (
     "ls",
 )
 PROGRAMS += ("mkdir", "rm", "seq", "sleep", "sort", "stat", "tar", "touch", "true", "wc")
+PROGRESS = r"^[0-9a-f]{12}: (Pull|Download|Extract|Wait|Verif|Already|Push|Prepar).*\n"
 SECONDS = 20  # that the daemon has to begin; a user-mode kernel is slow
 
 if TYPE_CHECKING:
@@ -82,9 +83,11 @@ def _must(result: Result) -> None:
 
 
 def docker(*words: str, timeout: float = 40) -> Status:
-    """One command of `labcontainer`, which are docker's, for that daemon; prints it all."""
+    """One command of `labcontainer`, which are docker's, for that daemon; prints it all but the
+    progress of layers, which comes in another order each time."""
     result = helper.attempt(command, list(words), timeout=timeout)
-    lines = [f"$ labcontainer {shlex.join(words)}", result.output, result.error]
+    said = re.sub(PROGRESS, "", result.output, flags=re.MULTILINE)
+    lines = [f"$ labcontainer {shlex.join(words)}", said, result.error]
     status = result.value or 0
     if status:
         lines.append(f"[exit status {status}]")
@@ -114,11 +117,13 @@ def requests() -> list[tuple[str, str, int]]:
 def furnish() -> None:
     """Cover what is the host's, and make the programs of the image."""
     from labcontainer.image import hostbase
-    from labcontainer.kernel import syscalls
+    from labcontainer.kernel import netlink, rtnetlink, syscalls
     from labcontainer.kernel.flags import MS
 
     for place, flags in (("/sys/fs/cgroup", MS.RDONLY), ("/run", 0)):
         syscalls.mount("lab", place, "tmpfs", flags)
+    with netlink.Netlink() as kernel:  # a fresh namespace's loopback is down
+        kernel.do(rtnetlink.set_link("lo", up=True))
     if not os.path.isdir(f"{HOME}-root"):
         found = tuple(name for name in PROGRAMS if shutil.which(name))
         hostbase.build(hostbase.recipe(IMAGE, found), f"{HOME}-root")

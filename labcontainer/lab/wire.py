@@ -99,9 +99,9 @@ class Serving(Record):
 
 
 @contextmanager
-def serve(folder: str) -> Iterator[Serving]:
-    """A registry that keeps its images in `folder`."""
-    server = Server(Repositories(folder), Options(port=0))
+def serve(folder: str, port: int = 0) -> Iterator[Serving]:
+    """A registry that keeps its images in `folder`; port 0 is any free one."""
+    server = Server(Repositories(folder), Options(port=port))
     with _running(server, _Traced, server.url, folder) as serving:
         yield serving
 
