@@ -9,8 +9,8 @@ from labcontainer.bench.samples import Interval
 from labcontainer.record import Record
 
 MORE, LESS, OPEN, FEW = "more", "less", "no difference seen", "too few rounds"
-# Least and most of n samples hold the true median with a chance of 1 - 2 / 2**n: 94 % for five. With
-# fewer no interval that is made of them can hold what it promises.
+# Least and most of n samples hold the true median with a chance of 1 - 2 / 2**n: 94 % for five. Of
+# fewer no interval can hold what it promises.
 ENOUGH = 5
 
 

@@ -211,10 +211,11 @@ def memory(data: Dataset, names: Sequence[str] = ()) -> Plot:
 
 
 def _lines(data: Dataset, order: Sequence[str]) -> dict[str, list[str]]:
-    """Who gets a line, and who would lie on it: those that need the same, to three digits."""
+    """Who gets a line, and who would lie on it: those that need the same to a fifth."""
     found: dict[str, list[str]] = {}
-    for name in order:
-        same = [one for one in found if number(each(data, one)) == number(each(data, name))]
+    for name in sorted(order, key=lambda one: one != BASE):
+        mine = each(data, name)
+        same = [one for one in found if 0.8 < mine / (each(data, one) or 1) < 1.25]
         if same:
             found[same[0]].append(name)
         else:
