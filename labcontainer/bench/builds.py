@@ -61,8 +61,10 @@ def ours(place: Path, top: Path) -> Callable[[], None]:
 
 
 @contextmanager
-def dockerd(place: Path, load: bool = True) -> Iterator[list[str]]:
+def dockerd(place: Path, load: bool = True, bridge: str = "") -> Iterator[list[str]]:
     """A dockerd of our own, with the base image unless told; the words that start its command.
+
+    `bridge` is the address of its bridge, as `10.213.9.1/24`; "" for none.
 
     Raises:
         UnsupportedError: it is not installed.
@@ -71,9 +73,10 @@ def dockerd(place: Path, load: bool = True) -> Iterator[list[str]]:
     if not (shutil.which("dockerd") and shutil.which("docker")):
         raise UnsupportedError("the benchmark", "there is no dockerd", "apt install docker.io")
     (place / "config").write_text("{}")
-    flags = [f"--host=unix://{place}/docker.sock", f"--pidfile={place}/pid", "--bridge=none",
-             f"--data-root={place}/data", f"--exec-root={place}/exec", "--iptables=false",
+    flags = [f"--host=unix://{place}/docker.sock", f"--pidfile={place}/pid",
+             f"--data-root={place}/data", f"--exec-root={place}/exec",
              f"--config-file={place}/config", "--cgroup-parent=/lcbench"]  # fmt: skip
+    flags += [f"--bip={bridge}"] if bridge else ["--bridge=none", "--iptables=false"]
     with (place / "dockerd.log").open("wb") as log:
         daemon = subprocess.Popen([*UNSHARE, "sh", "-c", START, "dockerd", *flags], stdout=log,
                                   stderr=log, stdin=subprocess.DEVNULL)  # fmt: skip
@@ -104,7 +107,7 @@ def classic(words: list[str], top: Path) -> Callable[[], None]:
     return lambda: call(build, environment)
 
 
-def call(words: list[str], environment: dict[str, str]) -> None:
+def call(words: list[str], environment: dict[str, str] | None = None) -> None:
     """Run a command to its end. Raises LabError with its last words where it fails."""
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False,
                           stdin=subprocess.DEVNULL)  # fmt: skip

@@ -1,5 +1,5 @@
 """`labcontainer bench run|plot|compare`: a process, a container and a virtual machine side by side;
-`labcontainer bench runtime|build|unpack|transfer`: this engine beside others, as ratios."""
+`labcontainer bench runtime|engine|build|unpack|transfer`: this engine beside others, as ratios."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 Taken = dict[str, dict[str, list[float]]]
 VERBS = ("run", "plot", "compare")
-KINDS = ("runtime", "build", "unpack", "transfer")
+KINDS = ("runtime", "engine", "build", "unpack", "transfer")
 RUNS = 25
 
 
@@ -111,6 +111,7 @@ def _engines(args: Namespace) -> int:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     measure, base = {
         "runtime": (_runtime, "runc"),
+        "engine": (_engine, "dockerd"),
         "build": (_build, "dockerd"),
         "unpack": (_unpack, "tar"),
         "transfer": (_transfer, "podman"),
@@ -145,6 +146,30 @@ def _runtime(place: Path, runs: int) -> tuple[Taken, str]:
             taken[workload] = samples.interleave(subjects, runs)
         private = runtimes.monitor_memory(zygote, place, where)
     return taken, f"one monitor's private memory: {private / 2**20:.2f} MB"
+
+
+def _engine(place: Path, runs: int) -> tuple[Taken, str]:
+    """Our daemon beside dockerd, and with many containers running."""
+    from labcontainer.bench import builds, daemons, samples
+
+    with daemons.ours(place) as own, builds.dockerd(place, bridge="10.213.9.1/24") as their:
+        taken = {
+            "docker run": samples.interleave(daemons.runs(own, their), runs),
+            "docker exec": samples.interleave(daemons.execs(own, their), runs),
+            "8 runs at once": samples.interleave(daemons.at_once(own, their), max(runs // 3, 3)),
+        }
+        private, shim = daemons.memory(own, place)
+        taken["list of 100"] = samples.interleave(daemons.lists(own, place / "docker.sock"), runs)
+        alone = samples.interleave({"none running": daemons.life(own)}, runs)
+        with daemons.crowd(own):
+            alone |= samples.interleave({"200 running": daemons.life(own)}, runs)
+        taken["a life by the API"] = alone
+    slower = samples.ratio_interval(alone["200 running"], alone["none running"])
+    return taken, (
+        f"beside an idle container: a monitor of {private / 2**20:.2f} MB, a shim of "
+        f"{shim / 2**20:.2f} MB of private memory; a life with 200 running takes {slower} times "
+        "as long as with none"
+    )
 
 
 def _build(place: Path, runs: int) -> tuple[Taken, str]:
