@@ -97,11 +97,12 @@ class Held(Record):
         self.socket.close()
 
 
-def hold(port: Port) -> Held:
+def hold(port: Port, *, listen: bool = False) -> Held:
     """Take a port of the host, so that nobody else gets it and a clash is seen at once.
 
     The packets never reach this socket: DNAT turns them to the container before. It is bound and
-    does not listen.
+    does not listen. With `listen` it does, for a program that will take its place: only so is a
+    port free whose last connections the kernel still remembers (SO_REUSEADDR, socket(7)).
 
     Raises:
         ExistsError: the port, or each of a range, is taken. LabError: the address is not ours.
@@ -109,7 +110,7 @@ def hold(port: Port) -> Held:
     last = port.host_port_last or port.host_port
     for number in range(port.host_port, last + 1):
         try:
-            return _bind(port, number)
+            return _bind(port, number, listen and port.protocol == "tcp")
         except OSError as error:
             ip = port.host_ip or "0.0.0.0"
             if error.errno != 98:  # EADDRINUSE
@@ -118,13 +119,17 @@ def hold(port: Port) -> Held:
     raise ExistsError(f"Bind for {ip} failed: port is already allocated")
 
 
-def _bind(port: Port, number: int) -> Held:
+def _bind(port: Port, number: int, listen: bool) -> Held:
     family = socket.AF_INET6 if ":" in port.host_ip else socket.AF_INET
     sock = socket.socket(family, PROTOCOLS[port.protocol])
     try:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if listen:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((port.host_ip, number))
+        if listen:
+            sock.listen(1)
         number = sock.getsockname()[1]
     except OSError:
         sock.close()

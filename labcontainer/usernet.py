@@ -133,7 +133,7 @@ def settled(ports: Sequence[Port]) -> tuple[Port, ...]:
     """
     from labcontainer import ports as published
 
-    held = [published.hold(port) for port in ports]
+    held = [published.hold(port, listen=True) for port in ports]
     for one in held:
         one.release()
     return tuple(one.port for one in held)

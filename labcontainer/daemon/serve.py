@@ -70,7 +70,7 @@ def serve(options: Options) -> int:
     os.makedirs(options.home, mode=0o711, exist_ok=True)
     listeners = [_listen(place, options) for place in options.places]
     try:
-        _enter()
+        _enter(options.home)
         return _serve(options, listeners)
     finally:
         for listener, place in zip(listeners, options.places, strict=True):
@@ -94,12 +94,30 @@ def _unlink(path: str) -> None:
         pass  # somebody else has taken it away, or it can't be reached from in here
 
 
-def _enter() -> None:
-    """An ordinary user becomes root of a namespace, in which he may mount."""
-    if os.geteuid() != 0:
+def _enter(home: str) -> None:
+    """An ordinary user becomes root of a namespace, in which he may mount.
+
+    Where containers of a daemon before this one run, it is theirs: from another user namespace
+    nobody could reach into them, user_namespaces(7).
+    """
+    if os.geteuid() != 0 and not _enter_that_of_containers(home):
         maps = users.rootless_maps(os.geteuid(), os.getegid())
         inside.enter_user_namespace(maps, CLONE.NEWNS)
         syscalls.mount(None, "/", None, MS.SLAVE | MS.REC)
+
+
+def _enter_that_of_containers(home: str) -> bool:
+    from labcontainer.runtime.zygote import watcher
+
+    folder = f"{home}/engine/containers"
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        if pid := watcher(f"{folder}/{name}"):
+            opened = [os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY) for kind in ("user", "mnt")]
+            for fd, kind in zip(opened, (CLONE.NEWUSER, CLONE.NEWNS), strict=True):
+                syscalls.setns(fd, kind)
+                os.close(fd)
+            return True
+    return False
 
 
 def _serve(options: Options, listeners: list[socket.socket]) -> int:

@@ -110,7 +110,9 @@ class Endpoints:
                 for own in container.endpoints.values():
                     own["EndpointID"] = os.urandom(32).hex()
             elif self.rootless:
-                self._start_router(container, pid)
+                exposed = container.config["ExposedPorts"] or ()
+                wanted = places.wanted_ports(container.host, exposed)
+                self._start_router(container, pid, wanted)
             else:
                 self._connect_all(container, pid)
                 self._serve_names(container, pid)
@@ -223,7 +225,10 @@ class Endpoints:
         if self.rootless:
             routers.end(container.home)
         elif (live or was) and os.path.exists(self._path):
-            network.detach(self._ledger(), container.id)
+            shared = f"container:{container.id}"
+            others = (one.host["NetworkMode"] == shared and one.state.running
+                      for one in self._networks.containers.all())  # fmt: skip
+            network.detach(self._ledger(), container.id, ended=not any(others))
         container.ports = {}
         for own in container.endpoints.values():
             own |= {**places.FIELDS, "DNSNames": None}
@@ -239,10 +244,8 @@ class Endpoints:
 
     # --- without root -----------------------------------------------------------------------------
 
-    def _start_router(self, container: Container, pid: int) -> None:
+    def _start_router(self, container: Container, pid: int, wanted: list[ports.Port]) -> None:
         """A program of the user's speaks TCP/IP for the container; it publishes ports too."""
-        exposed = container.config["ExposedPorts"] or ()
-        wanted = places.wanted_ports(container.host, exposed)
         started = routers.start(container.home, pid, wanted)
         if started is None:
             return
@@ -302,7 +305,8 @@ class Endpoints:
         try:
             if self._networks.mode(container) == "own" and self.rootless:
                 routers.end(container.home)
-                self._start_router(container, container.state.pid)
+                published = places.published(container)
+                self._start_router(container, container.state.pid, published)
                 return
             self._of(container).held = list(_held_again(container))
             self._serve_names(container, container.state.pid)
@@ -337,14 +341,11 @@ def _hold(port: ports.Port, six: bool) -> list[ports.Held]:
 
 def _held_again(container: Container) -> list[ports.Held]:
     held = []
-    for word, bound in container.ports.items():
-        number, _, protocol = word.partition("/")
-        for one in bound:
-            port = ports.Port(int(number), protocol, int(one["HostPort"]), one["HostIp"])
-            try:
-                held.append(ports.hold(port))
-            except errors.LabError:
-                continue  # somebody was quicker; the packets go to the container all the same
+    for port in places.published(container):
+        try:
+            held.append(ports.hold(port))
+        except errors.LabError:
+            continue  # somebody was quicker; the packets go to the container all the same
     return held
 
 

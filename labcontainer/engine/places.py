@@ -172,3 +172,13 @@ def told(held: Iterable[ports.Port]) -> dict[str, list[dict[str, str]]]:
         where = {"HostIp": port.host_ip or "0.0.0.0", "HostPort": str(port.host_port)}
         found.setdefault(f"{port.container_port}/{port.protocol}", []).append(where)
     return found
+
+
+def published(container: Container) -> list[ports.Port]:
+    """The published ports of a container that runs, as they were chosen."""
+    return [
+        ports.Port(int(word.partition("/")[0]), word.partition("/")[2],
+                   int(one["HostPort"]), one["HostIp"])
+        for word, places in container.ports.items()
+        for one in places
+    ]  # fmt: skip

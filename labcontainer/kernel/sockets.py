@@ -82,6 +82,16 @@ def accept(fd: int) -> int:
         sock.detach()
 
 
+def peer(fd: int) -> int:
+    """The process number of who listens at the other end: SO_PEERCRED, unix(7)."""
+    sock = _borrow(fd)
+    try:
+        credentials = sock.getsockopt(_socket.SOL_SOCKET, 17, 12)  # struct ucred: pid, uid, gid
+        return int(struct.unpack("3i", credentials)[0])
+    finally:
+        sock.detach()
+
+
 def connect(path: str, kind: int = _socket.SOCK_STREAM) -> int:
     """Connect to the socket at a path.
 

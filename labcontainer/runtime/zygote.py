@@ -105,6 +105,17 @@ def is_watched(home: str) -> bool:
     return fd >= 0
 
 
+def watcher(home: str) -> int:
+    """The process number of the monitor of a `Request.home`'s container; 0 without one."""
+    fd = _connect(home)
+    if fd < 0:
+        return 0
+    try:
+        return sockets.peer(fd)
+    finally:
+        os.close(fd)
+
+
 def find(home: str, pid: int) -> Handle | None:
     """The container of a `Request.home`, started by another process; None without a monitor."""
     fd = _connect(home)
