@@ -428,6 +428,8 @@ def _attach(
     except LabError:  # taken, maybe by one that has ended without a word
         _forget_dead(ledger, host)
         endpoint = resolve_endpoint(ledger, bridge, wanted)
+    if _is_there(host, endpoint.link):  # of the container's life before, on its way out
+        _delete_link(host, endpoint.link)
     undo.push(_forget_endpoint, ledger, endpoint)
     _write_endpoint(ledger, endpoint)
     ledger.save()
@@ -493,20 +495,22 @@ def lead_out(
         os.close(fd)
 
 
-def detach(ledger: Ledger, container: str, bridge: str = "") -> None:
+def detach(ledger: Ledger, container: str, bridge: str = "", *, ended: bool = False) -> None:
     """Disconnect a container from one network, or from all; quiet if it is in none.
 
-    A bridge that need not stay goes with its last container.
+    A bridge that need not stay goes with its last container. With `ended` its namespace has: the
+    kernel takes the cable away a moment later, and the 20 ms of it are nobody's to wait for.
     """
     with ledger, netlink.Netlink() as host:
         for fields in list(ledger.section("endpoints").values()):
             if fields["id"] == container and bridge in ("", fields["bridge"]):
-                _detach(ledger, host, _read_endpoint(fields))
+                _detach(ledger, host, _read_endpoint(fields), ended=ended)
         _remove_unused(ledger, host)
 
 
-def _detach(ledger: Ledger, host: Netlink, endpoint: Endpoint) -> None:
-    _delete_link(host, endpoint.link)
+def _detach(ledger: Ledger, host: Netlink, endpoint: Endpoint, *, ended: bool = False) -> None:
+    if not ended:
+        _delete_link(host, endpoint.link)
     _forget_endpoint(ledger, endpoint)
 
 
