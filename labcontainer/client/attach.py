@@ -93,8 +93,10 @@ class Session:
             data = self._sock.recv(http.CHUNK)
             while pending := getattr(self._sock, "pending", int)():  # TLS: what poll can't see
                 data += self._sock.recv(pending)
-        except ConnectionResetError:
-            return False
+        except OSError as error:
+            if isinstance(error, ConnectionResetError) or _is_end_of_tls(error):
+                return False
+            raise
         self._take(data)
         return bool(data)
 
@@ -109,6 +111,13 @@ class Session:
                 return
             write(2 if stream == 2 else 1, self._waiting[8 : 8 + length])
             self._waiting = self._waiting[8 + length :]
+
+
+def _is_end_of_tls(error: OSError) -> bool:
+    """Whether the other side has ended TLS as it should: an error only to who has ended his half."""
+    import ssl
+
+    return isinstance(error, ssl.SSLZeroReturnError)
 
 
 def write(fd: int, data: bytes) -> None:
