@@ -272,8 +272,9 @@ class Networks:
         asked = {self._known(word)["Name"]: one for word, one in given.items()}
         if name not in asked and (name not in BUILT_IN or not asked):
             asked = {name: {}, **asked}
-        if len(asked) > 1 and {"host", "none"} & {name, *asked}:
-            raise errors.UsageError(NOT_ALONE if "host" in asked else NOT_WITH_NONE)
+        together = {name, *asked}
+        if len(together) > 1 and {"host", "none"} & together:
+            raise errors.UsageError(NOT_ALONE if "host" in together else NOT_WITH_NONE)
         if config["MacAddress"] and name in asked:
             asked[name] = {"MacAddress": config["MacAddress"], **asked[name]}
         return {one: places.place(self._known(one), words) for one, words in asked.items()}
