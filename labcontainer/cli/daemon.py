@@ -44,9 +44,11 @@ def run(args: Namespace) -> int:
         places = [serve.Place(path=address.standard_path())]
     certificates = None
     if args.tlsverify:
-        certificates = (args.tlscacert, args.tlscert, args.tlskey)
-        if not all(certificates):
+        files = (args.tlscacert, args.tlscert, args.tlskey)
+        if not all(files):
             raise errors.UsageError("--tlsverify needs --tlscacert, --tlscert and --tlskey")
+        certificates = (os.path.abspath(files[0]), os.path.abspath(files[1]),
+                        os.path.abspath(files[2]))  # fmt: skip
     return serve.serve(
         serve.Options(
             home=os.path.abspath(args.data_root or roots.home()),

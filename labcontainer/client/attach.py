@@ -114,7 +114,7 @@ class Session:
 
 
 def _is_end_of_tls(error: OSError) -> bool:
-    """Whether the other side has ended TLS as it should: an error only to who has ended his half."""
+    """Whether the other side has ended TLS as it should: an error to who ended his half first."""
     import ssl
 
     return isinstance(error, ssl.SSLZeroReturnError)

@@ -45,8 +45,6 @@ def start(path: str) -> None:
     Raises:
         LabError: it ended at once; says what it said.
     """
-    import subprocess
-
     from labcontainer.image import roots
 
     log = f"{roots.home()}/daemon.log"
@@ -54,9 +52,11 @@ def start(path: str) -> None:
     ready, theirs = os.pipe()
     words = [sys.executable, "-m", "labcontainer.cli.main", "daemon", "--host", f"unix://{path}",
              "--idle", str(IDLE), "--ready-fd", str(theirs)]  # fmt: skip
-    with open(log, "wb") as file:
-        subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-                         pass_fds=[theirs], start_new_session=True, cwd="/")  # fmt: skip
+    os.set_inheritable(theirs, True)
+    with open(log, "wb") as file, open(os.devnull, "rb") as nothing:
+        given = [(os.POSIX_SPAWN_DUP2, source.fileno(), fd)
+                 for fd, source in enumerate((nothing, file, file))]  # fmt: skip
+        os.posix_spawn(sys.executable, words, os.environ, file_actions=given, setsid=True)
     os.close(theirs)
     told = os.read(ready, 1)
     os.close(ready)

@@ -67,6 +67,7 @@ def serve(options: Options) -> int:
         LabError, OSError: it could not begin; nothing is left.
     """
     os.umask(0o022)
+    os.chdir("/")
     os.makedirs(options.home, mode=0o711, exist_ok=True)
     listeners = [_listen(place, options) for place in options.places]
     try:
