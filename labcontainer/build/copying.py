@@ -88,26 +88,38 @@ def _join(*parts: str) -> str:
 
 
 def with_parents(found: list[Member], tree: Tree | None) -> list[Member]:
-    """The members with the directories above them that the image has not got, each once.
+    """The members with the directories above them, each once.
+
+    A layer says whose each directory on the way is: without that, unpacking it would make them
+    anew, as root's, over what the image has there. Those that the image has stay what they are.
 
     Raises:
         LabError: a file would have to be a directory, or the other way round.
     """
     known: dict[str, Member] = {}
     for member in found:
-        parent = member.path.rpartition("/")[0]
-        missing: list[str] = []
-        while parent and parent not in known and not (tree and tree.is_directory(parent)):
-            if tree and tree.lstat(parent):
-                raise errors.LabError(f"cannot copy to non-directory: /{parent}")
-            missing.append(parent)
-            parent = parent.rpartition("/")[0]
-        for one in reversed(missing):
-            known[one] = Member(one, "", made())
+        for parent in _above(member.path):
+            if parent not in known:
+                known[parent] = _directory(parent, tree)
         _check_kind(member, tree)
-        if not (tree and _is_there(member, tree)):
-            known[member.path] = member
+        there = tree is not None and _is_there(member, tree)
+        known[member.path] = _directory(member.path, tree) if there else member
     return list(known.values())
+
+
+def _above(path: str) -> list[str]:
+    """The directories on the way to a path, the top one first."""
+    return [path[:at] for at, letter in enumerate(path) if letter == "/"]
+
+
+def _directory(path: str, tree: Tree | None) -> Member:
+    """A directory as the image has it, or a new one."""
+    about = tree.lstat(path) if tree else None
+    if tree is None or about is None:
+        return Member(path, "", made())
+    if not stat.S_ISDIR(about.st_mode):
+        raise errors.LabError(f"cannot copy to non-directory: /{path}")
+    return Member(path, tree.find(path)[0], about, keeps=True)
 
 
 def _is_there(member: Member, tree: Tree) -> bool:
@@ -143,6 +155,8 @@ def digest(found: list[Member], target: Target, digests: Digests) -> str:
 
 def described(member: Member, target: Target) -> list[int]:
     about = member.about
+    if member.keeps:
+        target = Target(target.path, target.directory, owner=None)
     mode = target.mode(about) if target.mode else stat.S_IMODE(about.st_mode)
     uid, gid = target.owner or (about.st_uid, about.st_gid)
     if stat.S_ISLNK(about.st_mode):

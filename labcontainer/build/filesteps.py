@@ -56,7 +56,7 @@ def workdir(state_: State, one: Instruction, around: Around) -> Work:
         missing = adding.directories(tree.resolve(path), tree)
         if not missing:
             return None
-        found = [Member(name, "", copying.made()) for name in missing]
+        found = copying.with_parents([Member(name, "", copying.made()) for name in missing], tree)
         target = copying.Target("", True)
         return store(around, lambda out: copylayer.pack(found, target, out, around.newest))
 

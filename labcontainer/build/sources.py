@@ -23,13 +23,15 @@ _MAGIC = re.compile(r"[*?\[\\]")
 class Member(Record):
     """One file on its way into a layer: its path there, and where it is now.
 
-    `data` is the content of one that is no file of the disk yet.
+    `data` is the content of one that is no file of the disk yet. `keeps`: a directory of the image
+    itself, which keeps owner and mode whatever the instruction says.
     """
 
     path: str
     real: str
     about: os.stat_result
     data: bytes | None = None
+    keeps: bool = False
 
 
 class Files:

@@ -133,6 +133,19 @@ def test_owners_by_name_are_the_image_s(home: BuildHome) -> None:
     )
 
 
+def test_directories_of_the_image_stay_whose_they_are(home: BuildHome) -> None:
+    """A layer names the directories on the way to its files: as the image has them."""
+    image = home.build(
+        "FROM scratch\nCOPY --chown=3:4 --chmod=u=rwX,go= dir /home/me/work\n"
+        "COPY --chown=5:6 --chmod=755 more /home/me/work/\nWORKDIR /home/me/work/sub/new",
+        files={**CONTEXT, "more/sub/three": "3"},
+    )
+    lines = home.listing(image)
+    assert "700 3:4 home/me/" in lines and "700 3:4 home/me/work/" in lines
+    assert "700 3:4 home/me/work/sub/" in lines and "755 0:0 home/me/work/sub/new/" in lines
+    assert "755 5:6 home/me/work/sub/three" in lines
+
+
 def test_other_stages_and_images_keep_owners(home: BuildHome) -> None:
     image = home.build(
         "FROM scratch AS first\nCOPY --chown=3:4 dir /d\nFROM scratch\n"
