@@ -177,6 +177,19 @@ def test_two_daemons_do_not_share_a_home(daemon: Daemon) -> None:
     assert daemon.docker("ps", "-q") == ""
 
 
+def test_it_ends_when_nothing_runs_and_nobody_asks(daemon: Daemon) -> None:
+    lazy = Daemon(daemon.place, "--data-root", f"{daemon.place}/lazy", "--idle", "1")
+    lazy.socket = daemon.place / "lazy.sock"
+    lazy.start()
+    assert lazy.process is not None
+    with Connection(lazy) as asked:
+        assert asked.ask("GET", "/containers/json") == (200, [])
+        time.sleep(1.5)
+        assert lazy.process.poll() is None  # somebody is connected
+    assert lazy.process.wait(10) == 0
+    assert not lazy.socket.exists()
+
+
 # --- many -----------------------------------------------------------------------------------------
 
 
