@@ -111,6 +111,10 @@ def check(config: Document, host: Document) -> None:
         raise errors.UsageError(
             'could not select device driver "" with capabilities: [[gpu]]: this engine has none'
         )
+    if host["StorageOpt"]:
+        raise errors.UsageError(
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
+        )
     for name in ("PidMode", "IpcMode", "UTSMode", "CgroupnsMode"):
         _check_mode(name, host[name])
 

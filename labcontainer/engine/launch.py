@@ -141,29 +141,43 @@ def hostname(container: Container) -> str:
 def _joined(
     engine: Engine, container: Container, mode: str
 ) -> tuple[tuple[tuple[str, str], ...], str]:
-    """The namespaces of other containers that it shares, and another's /dev/shm.
+    """The namespaces of other containers that it shares, and a /dev/shm that is shared.
+
+    A file system in memory belongs to one mount namespace; one that others are to have too is a
+    directory of the container's own.
 
     Raises:
-        StateError: the other one is not running.
+        StateError: the other one is not running, or does not share its IPC.
     """
     found: list[tuple[str, str]] = []
-    shm = ""
+    shm = _shm(container) if container.host["IpcMode"] == "shareable" else ""
     for field, kind in SHARED.items():
         if container.host[field].startswith("container:"):
-            pid = _running(engine, container.host[field])
-            found.append((kind, f"/proc/{pid}/ns/{kind}"))
-            if kind == "ipc":
-                shm = f"/proc/{pid}/root/dev/shm"
+            other = _running(engine, container.host[field])
+            found.append((kind, f"/proc/{other.state.pid}/ns/{kind}"))
+            if kind == "ipc" and other.host["IpcMode"] != "shareable":
+                raise errors.StateError(
+                    f"can't join IPC of container {other.id}: non-shareable IPC (hint: use "
+                    "IpcMode:shareable for the donor container)"
+                )
+            shm = f"{other.home}/shm" if kind == "ipc" else shm
     if mode.startswith("container:"):
-        found.append(("network", f"/proc/{_running(engine, mode)}/ns/net"))
+        found.append(("network", f"/proc/{_running(engine, mode).state.pid}/ns/net"))
     return tuple(found), shm
 
 
-def _running(engine: Engine, mode: str) -> int:
+def _shm(container: Container) -> str:
+    path = f"{container.home}/shm"
+    os.makedirs(path, exist_ok=True)
+    os.chmod(path, 0o1777)
+    return path
+
+
+def _running(engine: Engine, mode: str) -> Container:
     other = engine.containers.find(mode.partition(":")[2])
     if not other.state.running:
         raise errors.StateError(f"cannot join a non running container: {other.id}")
-    return other.state.pid
+    return other
 
 
 def make_root(engine: Engine, container: Container) -> None:

@@ -132,6 +132,21 @@ def test_flags(daemon: Daemon, flags: tuple[str, ...], script: str, said: str) -
     assert daemon.docker("run", "--rm", *flags, "busybox", "sh", "-c", script) == said
 
 
+def test_sharing_with_another_container(daemon: Daemon) -> None:
+    script = "echo shared > /dev/shm/x; sleep 1000"
+    daemon.docker(
+        "run", "-d", "--name", "donor", "--ipc", "shareable", "busybox", "sh", "-c", script
+    )
+    wait_for(lambda: "x" in daemon.docker("exec", "donor", "ls", "/dev/shm"))
+    both = ("--ipc", "container:donor", "--pid", "container:donor")
+    found = daemon.docker(
+        "run", "--rm", *both, "busybox", "sh", "-c", "cat /dev/shm/x; cat /proc/1/cmdline"
+    )
+    assert found.startswith("shared\nsleep")  # the shell became its last command
+    daemon.docker("run", "-d", "--name", "alone", "busybox", "sleep", "1000")
+    assert "non-shareable IPC" in daemon.fails("run", "--ipc", "container:alone", "busybox")[1]
+
+
 # --- stop, kill, restart --------------------------------------------------------------------------
 
 
