@@ -186,37 +186,7 @@ DISK_USAGE = {
     "BuildCache": [BUILD_CACHE],
 }  # fmt: skip
 REFUSED = {"message": str}
-IPAM = {
-    "Driver": str, "Options": Maybe({str: str}), "Config": [{"Subnet": str, "Gateway": str}],
-}  # fmt: skip
-NETWORK = {
-    "Name": str, "Id": str, "Created": str, "Scope": str, "Driver": str, "EnableIPv6": bool,
-    "IPAM": IPAM, "Internal": bool, "Attachable": bool, "Ingress": bool,
-    "ConfigFrom": {"Network": str}, "ConfigOnly": bool, "Options": {str: str},
-    "Labels": {str: str}, "Containers": {str: dict},
-}  # fmt: skip
 NETWORK_MEMBER = {
     "Name": str, "EndpointID": str, "MacAddress": str, "IPv4Address": str, "IPv6Address": str,
 }  # fmt: skip
-ENDPOINT = {
-    "IPAMConfig": Maybe({str: str}), "Links": Maybe([str]), "Aliases": Maybe([str]),
-    "NetworkID": str, "EndpointID": str, "Gateway": str, "IPAddress": str, "IPPrefixLen": int,
-    "IPv6Gateway": str, "GlobalIPv6Address": str, "GlobalIPv6PrefixLen": int, "MacAddress": str,
-    "DriverOpts": Maybe({str: str}), "DNSNames": Maybe([str]),
-}  # fmt: skip
-NETWORK_SETTINGS = {
-    "Bridge": str, "SandboxID": str, "SandboxKey": str, "HairpinMode": bool,
-    "LinkLocalIPv6Address": str, "LinkLocalIPv6PrefixLen": int,
-    "Ports": {str: Maybe([{"HostIp": str, "HostPort": str}])}, "Networks": {str: ENDPOINT},
-    "EndpointID": str, "Gateway": str, "IPAddress": str, "IPPrefixLen": int, "MacAddress": str,
-    "IPv6Gateway": str, "GlobalIPv6Address": str, "GlobalIPv6PrefixLen": int,
-}  # fmt: skip
-PORT = {"PrivatePort": int, "Type": str}
-VOLUME = {
-    "CreatedAt": str, "Driver": str, "Labels": Maybe({str: str}), "Mountpoint": str, "Name": str,
-    "Options": Maybe({str: str}), "Scope": str,
-}  # fmt: skip
-VOLUMES = {"Volumes": [VOLUME], "Warnings": Maybe([str])}
 VOLUMES_PRUNED = {"VolumesDeleted": Maybe([str]), "SpaceReclaimed": int}
-MOUNT = {"Type": str, "Source": str, "Destination": str, "Mode": str, "RW": bool,
-         "Propagation": str}  # fmt: skip

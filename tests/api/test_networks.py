@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.api import plain
+from tests.api import plain, shapes
 from tests.api.world import Daemon, wait_for
 
 pytestmark = pytest.mark.requires("root", "docker", "busybox", "nft")
@@ -105,6 +105,8 @@ def test_none_and_host(daemon: Daemon) -> None:
     assert (
         daemon.docker("run", "--rm", "--network", "none", "busybox", "ls", "/sys/class/net") == "lo"
     )
+    call = ("run", "--rm", "--network", "none", "busybox", "ping", "-c", "1", "127.0.0.1")
+    assert "1 packets received" in daemon.docker(*call)
     own = os.readlink("/proc/self/ns/net")
     command = ("run", "--rm", "--network", "host", "busybox", "readlink", "/proc/self/ns/net")
     assert daemon.docker(*command) == own
@@ -430,3 +432,14 @@ def test_events(daemon: Daemon) -> None:
                           "type=network", "--format", "{{.Action}} {{.Actor.ID}}")  # fmt: skip
     actions = [f"{word} {identity}" for word in ("create", "connect", "disconnect", "destroy")]
     assert shown.splitlines() == actions
+
+
+def test_who_is_on_a_network_in_the_shape_of_the_api(daemon: Daemon) -> None:
+    daemon.docker("network", "create", "--ipv6", "shown")
+    run(daemon, "one", "--network", "shown")
+    found = json.loads(plain.ask(daemon, "GET", "/networks/shown")[1])
+    shapes.check(found, shapes.NETWORK)
+    shapes.check(found["Containers"], {str: shapes.NETWORK_MEMBER})
+    (place,) = found["Containers"].values()
+    assert place["IPv4Address"].endswith("/24")
+    assert place["IPv6Address"].endswith("/64")

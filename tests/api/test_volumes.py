@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.api import plain
+from tests.api import plain, shapes
 from tests.api.world import Daemon
 
 pytestmark = pytest.mark.requires("root", "docker", "busybox")
@@ -239,3 +239,13 @@ def test_disk_usage(daemon: Daemon) -> None:
     found = daemon.docker("system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Size}}")
     assert "Local Volumes 1 100kB" in found
     assert os.path.isdir(daemon.docker("volume", "inspect", "-f", "{{.Mountpoint}}", "big"))
+
+
+def test_kinds_of_mounts_and_what_a_prune_tells(daemon: Daemon) -> None:
+    daemon.docker("create", "--name", "one", "-v", "own:/a", "-v", "/b", "-v", "/tmp:/c", "busybox")
+    mounts = json.loads(plain.ask(daemon, "GET", "/containers/one/json")[1])["Mounts"]
+    assert [one["Type"] for one in mounts] == ["volume", "volume", "bind"]
+    daemon.docker("rm", "one")
+    pruned = json.loads(plain.ask(daemon, "POST", "/volumes/prune")[1])
+    shapes.check(pruned, shapes.VOLUMES_PRUNED)
+    assert pruned["VolumesDeleted"] == [mounts[1]["Name"]]
