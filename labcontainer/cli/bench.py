@@ -156,6 +156,12 @@ def _engine(place: Path, runs: int) -> tuple[Taken, str]:
         taken = {
             "docker run": samples.interleave(daemons.runs(own, their), runs),
             "docker exec": samples.interleave(daemons.execs(own, their), runs),
+            "exec by the API": samples.interleave(
+                daemons.api_execs(own, place / "docker.sock"), runs
+            ),
+            "a life by the API": samples.interleave(
+                {"ours": daemons.life(own), "dockerd": daemons.life(place / "docker.sock")}, runs
+            ),
             "8 runs at once": samples.interleave(daemons.at_once(own, their), max(runs // 3, 3)),
         }
         private, shim = daemons.memory(own, place)
@@ -163,7 +169,7 @@ def _engine(place: Path, runs: int) -> tuple[Taken, str]:
         alone = samples.interleave({"none running": daemons.life(own)}, runs)
         with daemons.crowd(own):
             alone |= samples.interleave({"200 running": daemons.life(own)}, runs)
-        taken["a life by the API"] = alone
+        taken["ours, by the API"] = alone
     slower = samples.ratio_interval(alone["200 running"], alone["none running"])
     return taken, (
         f"beside an idle container: a monitor of {private / 2**20:.2f} MB, a shim of "
