@@ -7,6 +7,7 @@ caller.
 from __future__ import annotations
 
 import ipaddress
+from _socket import AF_INET, AF_INET6, inet_ntop  # `socket` would be another import of 8 ms
 
 from labcontainer.errors import ExistsError, LabError, UsageError
 
@@ -57,8 +58,9 @@ def allocate(subnet: str, taken: Collection[str], wanted: str = "", within: str 
     if within:
         part, start = network(within), int(net.network_address)
         first, last = max(first, int(part[0]) - start), min(last, int(part[-1]) - start)
-    for number in range(first, last + 1):
-        address = str(net[number])
+    family, start = (AF_INET if net.version == 4 else AF_INET6), int(net.network_address)
+    for number in range(start + first, start + last + 1):
+        address = inet_ntop(family, number.to_bytes(net.max_prefixlen // 8, "big"))
         if address not in taken:
             return address
     raise LabError(f"no free address is left in {within or subnet} ({len(taken)} in use)")
