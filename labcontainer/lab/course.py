@@ -24,6 +24,8 @@ from labcontainer.lab.figures_layers import layer_stack
 from labcontainer.lab.figures_merkle import merkle_tree
 from labcontainer.lab.figures_network import network_map
 from labcontainer.lab.figures_sequence import sequence
+from labcontainer.lab.figures_services import service_graph
+from labcontainer.lab.figures_states import life
 from labcontainer.lab.helper import (
     alias,
     attempt,
@@ -63,6 +65,7 @@ __all__ = [
     "hint",
     "import_progress",
     "layer_stack",
+    "life",
     "live",
     "merkle_tree",
     "mine",
@@ -80,6 +83,7 @@ __all__ = [
     "restart",
     "run",
     "sequence",
+    "service_graph",
     "shell",
     "show",
     "show_source",

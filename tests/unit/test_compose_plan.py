@@ -32,6 +32,7 @@ from labcontainer.compose import (
 from labcontainer.compose.model import Dependency, Project, Service
 from labcontainer.compose.observed import Container, Containers
 from labcontainer.compose.scalars import Tree
+from labcontainer.lab.figures_services import service_graph
 from tests.unit.compose_files import of, write
 
 # --- order ----------------------------------------------------------------------------------------
@@ -85,6 +86,15 @@ services:
         graph.Edge("web", "db", "service_healthy"),
         graph.Edge("web", "log", "service_started", required=False),
     )
+
+
+def test_the_drawing_tells_the_same_in_words(tmp_path: Path) -> None:
+    web = "web: {image: x, depends_on: {db: {condition: service_healthy}}}"
+    project = of(f"services: {{{web}, db: {{image: x}}}}", tmp_path)
+    said = service_graph(graph.of(project), {"db": "healthy"}).text
+    assert "Service db waits for nothing. Service web waits for db (healthy)." in said
+    rows = [line.split() for line in said.splitlines()[-2:]]
+    assert rows == [["db", "1", "nothing", "healthy"], ["web", "2", "db", "(healthy)", "-"]]
 
 
 def test_independent_ones_are_done_side_by_side_and_in_order() -> None:
