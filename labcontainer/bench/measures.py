@@ -94,9 +94,9 @@ class Run:
         if name.endswith(" namespace"):
             return next(one for one in subjects.namespaces() if one.name == name)
         if name == "UML":
-            return subjects.user_mode_linux()
+            return subjects.user_mode_linux(self.place)
         if name.startswith("QEMU "):
-            return subjects.qemu(name.removeprefix("QEMU ").lower())
+            return subjects.qemu(name.removeprefix("QEMU ").lower(), self.place)
         if name == "bubblewrap":
             _need("bwrap", "bubblewrap")
             return subjects.bubblewrap(self.root)

@@ -211,10 +211,15 @@ class Machine(Subject):
     most = 10
 
     def __init__(
-        self, name: str, make: Callable[[], guest.Guest], patience: float = guest.BOOT_SECONDS
+        self,
+        name: str,
+        make: Callable[[], guest.Guest],
+        disk: str = "",
+        patience: float = guest.BOOT_SECONDS,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, disk)
         self._make = make
+        self.kept = make  # the one that stays up for `run`
         self._patience = patience
         self._up: guest.Guest | None = None
 
@@ -230,7 +235,7 @@ class Machine(Subject):
 
     def run(self, argv: Sequence[str], stdin: bytes) -> bytes:
         if self._up is None:
-            self._up = self._make()
+            self._up = self.kept()
             self._up.start()
         status, out, err = guest.run_in(self._up, guest.Program(tuple(argv)), PATIENCE, stdin)
         if status:
@@ -253,21 +258,30 @@ class Machine(Subject):
             self._up = None
 
 
-def user_mode_linux() -> Machine:
-    """Debian's kernel as a process."""
+def user_mode_linux(place: Path) -> Machine:
+    """Debian's kernel as a process. Its disk is a directory of the host."""
     from labcontainer.vm import uml
 
-    return Machine("UML", lambda: uml.Guest(uml.Machine(memory="128M")))
+    share = place / "uml"
+    share.mkdir(exist_ok=True)
+    spec = uml.Machine(memory="128M", share_rw=(str(share),))
+    return Machine("UML", lambda: uml.Guest(spec), str(share))
 
 
-def qemu(accelerator: str) -> Machine:
-    """QEMU, by TCG or KVM."""
+def qemu(accelerator: str, place: Path) -> Machine:
+    """QEMU, by TCG or KVM. Its disk is a file of the host: only the one that stays up has it."""
+    from labcontainer.vm import disk
     from labcontainer.vm import qemu as machines
 
+    scratch = place / f"{accelerator}.disk"
+    disk.empty(str(scratch), 32)
     spec = machines.Machine(accelerator, memory="128M")
     # Under KVM a guest is up in a second, or hangs for ever.
     patience = 10 if accelerator == machines.KVM else guest.BOOT_SECONDS
-    return Machine(f"QEMU {accelerator.upper()}", lambda: machines.Guest(spec), patience)
+    name = f"QEMU {accelerator.upper()}"
+    found = Machine(name, lambda: machines.Guest(spec), "/scratch", patience)
+    found.kept = lambda: machines.Guest(spec.replace(scratch=str(scratch)))
+    return found
 
 
 # --- the root -----------------------------------------------------------------------------------

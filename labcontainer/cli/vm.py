@@ -20,6 +20,10 @@ def configure(parser: ArgumentParser) -> None:
                         help="user-mode Linux, QEMU's own processor, or QEMU with KVM")  # fmt: skip
     parser.add_argument("--image", default="", metavar="IMAGE",
                         help="the root of QEMU's guest: an image as a disk")  # fmt: skip
+    parser.add_argument("--tree", default="", metavar="DIR",
+                        help="the root of QEMU's guest: this directory, unchanged")  # fmt: skip
+    parser.add_argument("--general", action="store_true",
+                        help="fetch the general kernel, which can share directories")  # fmt: skip
     parser.add_argument("--memory", default="512M", metavar="SIZE", help="the guest's memory")
     parser.add_argument("--user", type=int, default=0, metavar="UID", help="who runs it, in there")
     parser.add_argument("--share", action="append", default=[], metavar="DIR",
@@ -46,12 +50,14 @@ def run(args: Namespace) -> int:
     """Run the command in a guest; its exit status."""
     from labcontainer.errors import UsageError
 
-    if args.machine == "uml" and args.image:
-        raise UsageError("labcontainer vm: --image needs --machine qemu or kvm")
+    if args.machine == "uml" and (args.image or args.tree):
+        raise UsageError("labcontainer vm: --image and --tree need --machine qemu or kvm")
+    if args.image and args.tree:
+        raise UsageError("labcontainer vm: one root, --image or --tree")
     if args.machine != "uml" and args.share:
         raise UsageError("labcontainer vm: --share needs --machine uml")
     if args.verb == "kernel":
-        return _kernel()
+        return _kernel(args.general)
     if args.verb == "plan":
         return _plan(args)
     if not args.command:
@@ -59,10 +65,10 @@ def run(args: Namespace) -> int:
     return _run(args)
 
 
-def _kernel() -> int:
+def _kernel(general: bool) -> int:
     from labcontainer.vm import kernels
 
-    found = kernels.fetch()
+    found = kernels.fetch(kernels.GENERAL if general else kernels.CLOUD)
     print(f"{found.image}: Linux {found.release}, modules {' '.join(found.modules)}")
     return 0
 
@@ -73,7 +79,9 @@ def _plan(args: Namespace) -> int:
     if args.machine == "uml":
         steps = boot.plan(uml.boot_of(uml.Machine(args.memory, tuple(args.share))))
     else:
-        contents = qemu.contents_of(qemu.Machine()).replace(root="disk" if args.image else "")
+        contents = qemu.contents_of(qemu.Machine(root=args.tree))
+        if args.image:
+            contents = contents.replace(root=initramfs.DISK)
         steps = initramfs.plan(contents)
     print("\n".join(str(step) for step in steps))
     return 0
@@ -102,7 +110,7 @@ def _guest(args: Namespace, folder: str) -> Guest:
     if args.machine == "uml":
         shares = tuple(os.path.abspath(one) for one in args.share)
         return uml.Guest(uml.Machine(args.memory, shares))
-    root = ""
+    root = args.tree
     if args.image:
         from labcontainer.image.store import Store
         from labcontainer.vm import disk

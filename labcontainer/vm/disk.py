@@ -36,10 +36,14 @@ def of_image(store: Store, name: str, target: str) -> int:
 
 def of_tree(tree: str, target: str) -> int:
     """Write a directory's files to a disk at `target`, whole or not at all; its size in bytes."""
+    _make(tree, target, *needed(tree))
+    return os.stat(target).st_size
+
+
+def _make(tree: str, target: str, blocks: int, inodes: int) -> None:
     tool = shutil.which("mke2fs", path="/usr/sbin:/sbin:/usr/bin:/bin")
     if tool is None:
         raise UnsupportedError("a disk", "mke2fs is not installed", "apt install e2fsprogs")
-    blocks, inodes = needed(tree)
     words = [tool, "-q", "-F", "-t", "ext4", "-b", str(BLOCK), "-O", "^has_journal,^resize_inode",
              "-m", "0", "-N", str(inodes), "-E", "root_owner=0:0", "-d", tree, target,
              str(blocks)]  # fmt: skip
@@ -49,7 +53,12 @@ def of_tree(tree: str, target: str) -> int:
         if done.returncode:
             raise LabError(f"mke2fs ended with {done.returncode}: {done.stderr.strip()}")
         undo.commit()
-    return os.stat(target).st_size
+
+
+def empty(target: str, mib: int) -> None:
+    """Write an empty disk of so many MiB at `target`, for a guest to write to."""
+    with tempfile.TemporaryDirectory(prefix="labcontainer-disk-") as tree:
+        _make(tree, target, (mib << 20) // BLOCK, INODES * mib)
 
 
 def needed(tree: str) -> tuple[int, int]:

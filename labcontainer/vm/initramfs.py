@@ -40,12 +40,14 @@ print(json.dumps(sorted({file for file in files if file and not file.startswith(
 
 
 class Contents(Record):
-    """What a guest is made of: the kernel whose modules go in, the name of the machine, and where
-    programs have their root: "" for this archive itself, DISK or TREE (QEMU brings it)."""
+    """What a guest is made of: the kernel whose modules go in, the name of the machine, where
+    programs have their root ("" for this archive itself, DISK or TREE, which QEMU brings), and
+    whether there is a disk to write to."""
 
     kernel: kernels.Kernel
     hostname: str = "vm"
     root: str = ""
+    scratch: bool = False
 
 
 def plan(contents: Contents) -> tuple[Step, ...]:
@@ -68,6 +70,7 @@ def plan(contents: Contents) -> tuple[Step, ...]:
         *[Step(f"module {one[3:]}", f"insmod /modules/{one}.ko") for one in modules],
         Step("the loopback link", "ip link set lo up", True),
         *(_root(contents.root) if contents.root else ()),
+        *(_scratch(contents.root) if contents.scratch else ()),
         _agent(contents),
     )
 
@@ -90,6 +93,17 @@ def _root(kind: str) -> list[Step]:
             for one in ("proc", "sys", "dev")
         ],
         Step("temporary files", f"mkdir -p {ROOT}/tmp && mount -t tmpfs tmp {ROOT}/tmp"),
+    ]
+
+
+def _scratch(root: str) -> list[Step]:
+    """A disk to write to: the one whose serial number says so."""
+    place = f"{ROOT if root else ''}/scratch"
+    device = "/dev/$(basename $(dirname $(grep -l scratch /sys/block/vd*/serial)))"
+    return [
+        Step("a place to write to", f"mkdir -p {place}"),
+        Step("the disk to write to", f"mount -t ext4 {device} {place}"),
+        Step("everybody's", f"chmod 1777 {place}"),
     ]
 
 

@@ -32,12 +32,14 @@ APPEND = "console=ttyS0 quiet panic=-1 reboot=t"
 class Machine(Record):
     """What to boot. `memory` as QEMU spells it (256M); `root` is where programs have their root: ""
     for busybox and Python from the initramfs, a disk image (disk.py), or a directory of the host,
-    "/" too, which is shared read-only; `uid` is who QEMU runs as on the host, None for the caller.
+    "/" too, which is shared read-only; `scratch` is a disk image that the guest may write to, at
+    /scratch; `uid` is who QEMU runs as on the host, None for the caller.
     """
 
     accelerator: str = TCG
     memory: str = "256M"
     root: str = ""
+    scratch: str = ""
     uid: int | None = None
     hostname: str = "vm"
     processors: int = 1
@@ -58,18 +60,13 @@ def contents_of(machine: Machine) -> initramfs.Contents:
         UnsupportedError: no kernel, or one that can't share directories.
         NotFoundError: the root does not exist.
     """
-    kernel = kernels.find()
     kind = ""
     if machine.root:
         if not os.path.exists(machine.root):
             raise NotFoundError(f"the guest's root {machine.root} does not exist")
         kind = initramfs.TREE if stat.S_ISDIR(os.stat(machine.root).st_mode) else initramfs.DISK
-    if kind == initramfs.TREE and "9p" not in kernel.modules:
-        raise UnsupportedError(
-            f"sharing {machine.root}", f"kernel {kernel.release} has no file system 9p",
-            "take a disk image, or a general kernel: apt install linux-image-amd64",
-        )  # fmt: skip
-    return initramfs.Contents(kernel, machine.hostname, kind)
+    kernel = kernels.find("9p" if kind == initramfs.TREE else "")
+    return initramfs.Contents(kernel, machine.hostname, kind, bool(machine.scratch))
 
 
 def command_line(
@@ -86,8 +83,16 @@ def command_line(
         "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
         "-device", f"virtio-serial-{bus}",
         "-chardev", f"socket,id=line,fd={channel}", "-device", "virtserialport,chardev=line",
-        *_root(machine.root, contents.root, bus),
+        *_root(machine.root, contents.root, bus), *_scratch(machine.scratch, bus),
     ]  # fmt: skip
+
+
+def _scratch(path: str, bus: str) -> Sequence[str]:
+    if not path:
+        return ()
+    where = os.path.abspath(path).replace(",", ",,")
+    drive = f"id=scratch,if=none,format=raw,file={where}"
+    return ("-drive", drive, "-device", f"virtio-blk-{bus},drive=scratch,serial=scratch")
 
 
 def _root(path: str, kind: str, bus: str) -> Sequence[str]:

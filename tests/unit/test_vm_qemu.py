@@ -138,8 +138,33 @@ def test_a_root_that_is_missing_is_told(home: Path) -> None:
 
 
 def test_a_kernel_that_cannot_share_directories_says_so(home: Path) -> None:
-    with pytest.raises(UnsupportedError, match="has no file system 9p"):
+    with pytest.raises(UnsupportedError, match=r"no kernel with 9p; .*vm kernel --general"):
         qemu.contents_of(qemu.Machine(root="/usr"))
+
+
+@pytest.mark.usefixtures("_qemu")
+def test_a_directory_is_shared_read_only_by_a_kernel_that_can(home: Path) -> None:
+    general = home / "kernels/6.1.0-9-amd64"
+    (general / "modules").mkdir(parents=True)
+    (general / "vmlinuz").write_bytes(b"general")
+    (general / "modules/9p.ko").write_bytes(module())
+    assert kernels.find().release == RELEASE, "the cloud kernel boots faster"
+    machine = qemu.Machine(root="/usr")
+    words = qemu.command_line(machine, qemu.contents_of(machine), 5, 6)
+    assert words[words.index("-kernel") + 1] == str(general / "vmlinuz")
+    share = words[words.index("-fsdev") + 1]
+    assert "path=/usr," in share and "readonly=on" in share
+
+
+@pytest.mark.usefixtures("_qemu")
+def test_a_scratch_disk_is_found_by_its_serial_number(home: Path, tmp_path: Path) -> None:
+    disk.empty(str(tmp_path / "scratch"), 8)
+    machine = qemu.Machine(scratch=str(tmp_path / "scratch"))
+    contents = qemu.contents_of(machine)
+    words = qemu.command_line(machine, contents, 5, 6)
+    assert "readonly" not in words[words.index("-drive") + 1]
+    assert "serial=scratch" in words[words.index("-drive") + 3]
+    assert b"grep -l scratch /sys/block/vd*/serial" in initramfs.script(contents)
 
 
 # --- the initramfs

@@ -80,7 +80,7 @@ def test_control_groups_of_version_2_hold_a_program_back(running: qemu.Guest) ->
     assert "can't fork" in words
 
 
-def test_an_image_of_ours_is_its_disk(tmp_path: Path) -> None:
+def test_an_image_of_ours_is_its_disk_beside_one_to_write_to(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path.parent):  # QEMU may be another user's process
         folder.chmod(0o755)
     store = Store(str(tmp_path / "images"))
@@ -88,13 +88,19 @@ def test_an_image_of_ours_is_its_disk(tmp_path: Path) -> None:
     store.tag("busybox", image.descriptor)
     root = str(tmp_path / "disk")
     disk.of_image(store, "busybox", root)
+    disk.empty(f"{root}-scratch", 8)
+    os.chmod(f"{root}-scratch", 0o666)
     before = Path(root).read_bytes()
-    with qemu.Guest(qemu.Machine(root=root, uid=HOST_UID)) as machine:
+    spec = qemu.Machine(root=root, scratch=f"{root}-scratch", uid=HOST_UID)
+    with qemu.Guest(spec) as machine:
         status, said, words = ran(
             machine, "sh", "-c", "ls -d /agent; echo changed > /etc/hostname && cat /etc/hostname"
         )
         assert (status, said) == (0, "changed\n") and "/agent: No such file" in words
+        assert ran(machine, "sh", "-c", "echo kept > /scratch/word; sync")[0] == 0
     assert Path(root).read_bytes() == before, "what is written stays in the guest's memory"
+    look = ["/usr/sbin/debugfs", "-R", "cat /word", f"{root}-scratch"]
+    assert subprocess.run(look, capture_output=True, text=True, check=True).stdout == "kept\n"
 
 
 def test_the_command_passes_output_and_status_on() -> None:
