@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.api import plain
 from tests.api.world import Daemon, wait_for
 
 pytestmark = pytest.mark.requires("root", "docker", "busybox")
@@ -45,6 +47,11 @@ class Compose:
 @pytest.fixture
 def compose(daemon: Daemon, tmp_path: Path) -> Compose:
     return Compose(daemon, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    yield from plain.served(tmp_path_factory.mktemp("registry"))
 
 
 WHOLE = """
@@ -134,3 +141,33 @@ def test_run_and_build(compose: Compose) -> None:
     assert done.returncode == 7, done.stderr
     compose("down", "--rmi", "local")
     assert "proj-web" not in compose.daemon.docker("images")
+
+
+def test_push_and_pull(compose: Compose, registry: str) -> None:
+    docker, name = compose.daemon.docker, f"{registry}/team/web:1"
+    (compose.folder / "Dockerfile").write_text("FROM busybox\nENV A=1\nCMD sleep 1000\n")
+    (compose.folder / "compose.yaml").write_text(
+        f"services: {{web: {{build: ., image: '{name}', init: true}}}}"
+    )
+    compose("build", "--quiet", "--push")
+    pushed = docker("inspect", "--format", "{{.Id}}", name)
+    docker("rmi", name)
+
+    file = f"services: {{web: {{image: '{name}', init: true, POLICY}}}}"
+    (compose.folder / "compose.yaml").write_text(file.replace("POLICY", "pull_policy: never"))
+    done = compose.call("up", "--detach")
+    assert done.returncode == 1 and f"No such image: {name}" in done.stderr
+    (compose.folder / "compose.yaml").write_text(file.replace(", POLICY", ""))
+    done = compose.call("up", "--detach")
+    assert done.returncode == 0, done.stderr
+    assert f" Image {name}  Pulled\n" in done.stderr
+    assert docker("inspect", "--format", "{{.Image}}", "proj-web-1") == pushed
+    assert "Pulling" not in compose.call("up", "--detach").stderr
+    assert "Pulled" in compose.call("up", "--detach", "--pull", "always").stderr
+    compose("pull", "--quiet")
+    gone = file.replace("/web:1", "/gone:1").replace(", POLICY", "")
+    (compose.folder / "compose.yaml").write_text(gone)
+    done = compose.call("pull")
+    assert done.returncode == 1 and "gone" in done.stderr
+    compose("down", "--timeout", "0")
+    docker("rmi", name)
