@@ -14,8 +14,10 @@ from labcontainer.lab import (
     figures_merkle,
     figures_network,
     figures_sequence,
+    figures_states,
 )
 from labcontainer.lab.figures import Figure
+from labcontainer.runtime import lifecycle
 from labcontainer.topology import Place, Topology
 
 DOCKERFILE = """\
@@ -105,3 +107,14 @@ def test_a_sequence_shows_each_message_and_its_answer() -> None:
     figure = figures_sequence.sequence(["you", "daemon"], messages)
     assert {"you", "daemon", "POST /create", "201", "makes it"} <= set(words_in(figure))
     assert "From top to bottom: you to daemon: POST /create; daemon to daemon" in figure.text
+
+
+def test_a_life_shows_every_state_and_every_verb_of_the_table() -> None:
+    figure = figures_states.life(lifecycle.TRANSITIONS)
+    words = words_in(figure)
+    assert {*lifecycle.STATES, "(gone)"} <= set(words)
+    assert {"start", "pause", "resume", "create"} <= set(words)
+    assert "stays: exec, update" in words
+    rows = [row.split() for row in figure.text.splitlines()]
+    assert all([state, verb, then or "gone"] in rows
+               for (state, verb), then in lifecycle.TRANSITIONS.items())  # fmt: skip
