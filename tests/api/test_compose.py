@@ -171,3 +171,44 @@ def test_push_and_pull(compose: Compose, registry: str) -> None:
     assert done.returncode == 1 and "gone" in done.stderr
     compose("down", "--timeout", "0")
     docker("rmi", name)
+
+
+def test_hooks_names_and_restarts_of_dependents(compose: Compose) -> None:
+    text = """
+services:
+  web:
+    image: busybox
+    init: true
+    container_name: proj-own-name
+    command: sleep 1000
+    depends_on: {db: {condition: service_started, restart: true}}
+    volumes: ["data:/data"]
+    post_start: [{command: sh -c "echo began >> /data/log"}]
+    pre_stop: [{command: [sh, -c, "echo ends $$WORD >> /data/log"], environment: [WORD=now]}]
+  db: {image: busybox, init: true, command: sleep 1000, environment: {A: "${A:-1}"}}
+volumes: {data: }
+"""
+    (compose.folder / "compose.yaml").write_text(text)
+    compose("up", "--detach")
+    docker = compose.daemon.docker
+    started = docker("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", "proj-own-name").split()
+    compose("up", "--detach", A="2")
+    again = docker("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", "proj-own-name").split()
+    assert again[0] == started[0] and again[1] > started[1]  # the same one, restarted
+    compose("stop", A="2")
+    compose("start", A="2")
+    assert compose("exec", "-T", "web", "cat", "/data/log") == "began\nends now\nbegan\n"
+    (compose.folder / "compose.yaml").write_text(text.replace("echo began", "exit 4; echo"))
+    done = compose.call("up", "--detach", "--force-recreate")
+    assert done.returncode == 1 and "of proj-own-name exited with 4" in done.stderr
+    compose("down", "--volumes", "--timeout", "0")
+
+
+def test_waiting_has_a_limit(compose: Compose) -> None:
+    check = 'healthcheck: {test: "false", interval: 100ms, retries: 1000}'
+    (compose.folder / "compose.yaml").write_text(
+        f"services: {{web: {{image: busybox, init: true, command: sleep 1000, {check}}}}}"
+    )
+    done = compose.call("up", "--wait", "--wait-timeout", "1")
+    assert done.returncode == 1 and "application not healthy after --wait-timeout" in done.stderr
+    compose("down", "--timeout", "0")
