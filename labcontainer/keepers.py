@@ -25,21 +25,31 @@ def _identity(pid: int) -> str:
     return "" if fields[0] in ("Z", "X") else f"{pid} {fields[19]}"
 
 
+def _lives(keeper: str) -> bool:
+    return _identity(int(keeper.partition(" ")[0])) == keeper
+
+
 def keep(ledger: Ledger, bridge: str) -> None:
     """Let a bridge stay as long as this process lives. The ledger is open, and not yet saved."""
-    ledger.section("keepers").setdefault(bridge, {})[_identity(os.getpid())] = True
+    found = ledger.section("keepers").get(bridge, {})
+    own = _identity(os.getpid())
+    if own not in found:
+        alive = {one: True for one in found if _lives(one)}
+        ledger.section("keepers")[bridge] = {**alive, own: True}
 
 
 def is_kept(ledger: Ledger, bridge: str) -> bool:
     """Whether somebody who lives keeps a bridge."""
-    found = ledger.section("keepers").get(bridge, {})
-    return any(_identity(int(one.partition(" ")[0])) == one for one in found)
+    return any(_lives(one) for one in ledger.section("keepers").get(bridge, {}))
 
 
 def let_go(ledger: Ledger) -> None:
-    """Keep nothing any more."""
-    for found in ledger.section("keepers").values():
-        found.pop(_identity(os.getpid()), None)
+    """Keep nothing any more; the dead are forgotten too."""
+    own, section = _identity(os.getpid()), ledger.section("keepers")
+    for bridge, found in list(section.items()):
+        section[bridge] = {one: True for one in found if one != own and _lives(one)}
+        if not section[bridge]:
+            del section[bridge]
 
 
 def forget(ledger: Ledger, bridge: str) -> None:

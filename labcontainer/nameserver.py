@@ -10,6 +10,7 @@ A question that cannot be read gets one line in the log and, where its head is r
 from __future__ import annotations
 
 import contextlib
+import itertools
 import selectors
 import socket
 import struct
@@ -108,6 +109,7 @@ class Names:
     def __init__(self, table: Mapping[str, Sequence[str]] | None = None) -> None:
         self._forward: dict[str, list[str]] = {}
         self._reverse: dict[str, str] = {}
+        self._turns = itertools.count()
         self.replace(table or {})
 
     def replace(self, table: Mapping[str, Sequence[str]]) -> None:
@@ -130,8 +132,10 @@ class Names:
         addresses = self._forward.get(question.name)
         if addresses is None:
             return None
+        # Of several addresses another one comes first each time: most programs take the first.
+        first = next(self._turns) % len(addresses) if addresses else 0
         answers = []
-        for address in addresses:
+        for address in addresses[first:] + addresses[:first]:
             kind, family = (AAAA, socket.AF_INET6) if ":" in address else (A, socket.AF_INET)
             if question.type in (kind, ANY):
                 answers.append((kind, socket.inet_pton(family, address)))

@@ -14,7 +14,7 @@ import ipaddress
 import threading
 
 from labcontainer import addresses, errors
-from labcontainer.engine import filters, moments, networkspec, places
+from labcontainer.engine import filters, moments, networkspec, places, resolving
 from labcontainer.engine.endpoints import Endpoints
 from labcontainer.engine.networkspec import BUILT_IN, ForbiddenError
 from labcontainer.network import subnet6
@@ -334,6 +334,9 @@ class Networks:
 
     def renamed(self, container: Container) -> None:
         """Let the others find a container by its new name."""
+        for name, own in container.endpoints.items():
+            if own["EndpointID"]:
+                own["DNSNames"] = resolving.names_of(container, name) or None
         self._places.tell_names(container)
 
     def connect(self, word: str, name: str, asked: Document) -> None:

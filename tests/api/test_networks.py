@@ -305,6 +305,7 @@ def test_a_container_of_several_networks_knows_the_names_of_all(daemon: Daemon) 
     assert "bad address" in daemon.fails("exec", "onleft", "ping", "-c", "1", "onright")[1]
     daemon.docker("rename", "onleft", "renamed")
     daemon.docker("exec", "both", "ping", "-c", "1", "-W", "2", "renamed")
+    assert "renamed" in settings(daemon, "renamed")["Networks"]["left"]["DNSNames"]
     daemon.docker("restart", "-t", "0", "onright")
     daemon.docker("exec", "both", "ping", "-c", "1", "-W", "2", "onright")
     daemon.docker("network", "disconnect", "right", "both")

@@ -205,6 +205,15 @@ def test_plans(networks: Networks, few: Few) -> None:
         plan(networks, links=["gone:x"])
 
 
+def test_a_hardware_address_in_the_old_place_and_in_the_new(networks: Networks) -> None:
+    """Until 1.44 it was the container's, since then it is of its place in a network."""
+    config, host, _ = wire.Create(mac_address="02-42-AA-00-00-01").parts()
+    host["NetworkMode"] = "default"
+    assert networks.plan(config, host, {})["bridge"]["_mac"] == "02:42:aa:00:00:01"
+    new = {"bridge": {"MacAddress": "02:42:aa:00:00:02"}}
+    assert plan(networks, new)["bridge"]["_mac"] == "02:42:aa:00:00:02"
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [

@@ -57,6 +57,14 @@ def test_a_name_that_is_not_ours_is_for_others() -> None:
     assert ask("example.org") is None
 
 
+def test_of_several_addresses_each_comes_first_in_its_turn() -> None:
+    names = Names({"web": ["10.231.0.2", "10.231.0.3", "10.231.0.4"]})
+    asked = nameserver.parse(question("web"))
+    found = [answers(names.answer(asked) or b"")[1] for _ in range(3)]
+    assert [one[0][3] for one in found] == [2, 3, 4]
+    assert all(sorted(one) == sorted(found[0]) for one in found)
+
+
 def test_an_address_has_the_first_of_its_names() -> None:
     assert ask("2.0.231.10.in-addr.arpa", PTR) == (0, [b"\x02db\0"])
     assert ask(nameserver.reverse_name("fd00::2"), PTR) == (0, [b"\x02db\0"])
