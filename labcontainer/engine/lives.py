@@ -115,7 +115,8 @@ class Lives:
         container.ends += 1
         container.state.pid = 0
         container.state.status = states.CREATED if _never_ran(container) else states.EXITED
-        container.state.exit_code = {127: 127, 126: 126}.get(getattr(error, "exit_status", 0), 128)
+        status = getattr(error, "exit_status", 0)
+        container.state.exit_code = status if status in (126, 127) else 128
         container.state.error = str(error)
         self._save(container)
         self.tell(container, "die", exitCode=str(container.state.exit_code))
@@ -405,12 +406,10 @@ def read_exit(home: str) -> Exit:
 
 def _as_docker_says(error: Exception) -> Exception:
     """A failed start in the words that the docker command looks for."""
+    if not isinstance(error, errors.StepError):
+        return error
     words = "failed to create task for container: failed to create shim task: OCI runtime create "
-    if isinstance(error, errors.StepError):
-        told = type(error)(f"{words}failed: {error.step}", error.problem, error.errno)
-        return (
-            told
-            if isinstance(error, errors.CommandNotFoundError | errors.CommandNotExecutableError)
-            else errors.LabError(str(told))
-        )
-    return error
+    step = f"{words}failed: {error.step}"
+    if isinstance(error, errors.CommandNotFoundError | errors.CommandNotExecutableError):
+        return type(error)(step, error.problem, error.errno)
+    return errors.LabError(f"{step}: {error.problem}")
