@@ -36,10 +36,7 @@ def load(args: Namespace, names: list[str] | None = None) -> Project:
     Raises:
         LabError: there are no files, or they are wrong.
     """
-    words = asked(args)
-    project = loading.load(words, os.getcwd(), warn)
-    profiles = words.profiles or tuple(project.environment.get("COMPOSE_PROFILES", "").split(","))
-    return project.enabled(profiles, names) if names else project
+    return loading.load(asked(args), os.getcwd(), warn, tuple(names or ()))
 
 
 def found(args: Namespace, client: Client, names: list[str] | None = None) -> Project:

@@ -14,7 +14,14 @@ from labcontainer import errors
 from labcontainer.compose import environment as env
 from labcontainer.compose import graph
 from labcontainer.compose.document import Document, Path, dotted
-from labcontainer.compose.model import Dependency, Project, Service, Shared, check_scale
+from labcontainer.compose.model import (
+    Dependency,
+    Project,
+    Service,
+    Shared,
+    check_scale,
+    switched_on,
+)
 from labcontainer.compose.scalars import Tree
 
 _NAMESPACES = ("network_mode", "ipc", "pid")
@@ -29,14 +36,20 @@ def project(
     files: tuple[str, ...],
     environment: Mapping[str, str],
     env_files: tuple[str, ...] = (),
+    profiles: tuple[str, ...] = (),
+    names: tuple[str, ...] = (),
 ) -> Project:
-    """The project of a merged tree.
+    """The project of a merged tree, with the services of these profiles and names enabled.
 
     Raises:
         SpecError: it names what there is not, with file, line and key.
+        NotFoundError, UsageError: a name is no service's; one needs another that is not enabled.
     """
     places = Places(documents)
-    trees = {key: _completed(one, environment) for key, one in tree.get("services", {}).items()}
+    given = tree.get("services", {})
+    own = {key: one.get("profiles", ()) for key, one in given.items()}
+    on = switched_on(own, profiles, names)
+    trees = {key: _completed(one, environment, key in on) for key, one in given.items()}
     if any("default" in one.get("networks", ()) for one in trees.values()):
         tree = {**tree, "networks": {"default": {}, **tree.get("networks", {})}}
     shared = {
@@ -50,6 +63,8 @@ def project(
         {key: value for key, value in tree.items() if key.startswith("x-")},
     )  # fmt: skip
     _check(found, places)
+    found = found.enabled(profiles, names)
+    _check_order(found, places)
     return found
 
 
@@ -71,14 +86,15 @@ class Places:
 # --- services -------------------------------------------------------------------------------------
 
 
-def _completed(words: Tree, values: Mapping[str, str]) -> Tree:
-    """A service's words with its variables' and labels' files read and its networks named."""
+def _completed(words: Tree, values: Mapping[str, str], on: bool) -> Tree:
+    """A service's words with its networks named and, if it is on, its files of variables read."""
     found = dict(words)
-    variables = _variables(found.pop("env_file", []), found.get("environment", {}), values)
+    files = found.pop("env_file", []) if on else []
+    variables = _variables(files, found.get("environment", {}), values)
     if variables:
         found["environment"] = variables
     labels: dict[str, str] = {}
-    for one in found.pop("label_file", ()):
+    for one in found.pop("label_file", ()) if on else ():
         labels |= env.read(one, {}, raw=True)
     if labels:
         found["labels"] = {**labels, **found.get("labels", {})}
@@ -174,6 +190,10 @@ def _check(project: Project, places: Places) -> None:
     for kind in ("secrets", "configs"):
         for key, one in getattr(project, kind).items():
             _check_grant(kind, key, one, places)
+
+
+def _check_order(project: Project, places: Places) -> None:
+    """Those that are enabled must not wait for one another."""
     try:
         graph.order(project.services)
     except graph.CycleError as error:

@@ -35,8 +35,10 @@ KINDS = ("services", "networks", "volumes", "secrets", "configs")
 Warn = Callable[[str], None]
 
 
-def load(asked: sources.Asked, cwd: str, warn: Warn = lambda _text: None) -> Project:
-    """The project that the caller is in, with the services of its profiles.
+def load(
+    asked: sources.Asked, cwd: str, warn: Warn = lambda _text: None, names: tuple[str, ...] = ()
+) -> Project:
+    """The project that the caller is in, with the services of its profiles and those named.
 
     Raises:
         SpecError: a file is wrong, with file, line and key.
@@ -52,11 +54,10 @@ def load(asked: sources.Asked, cwd: str, warn: Warn = lambda _text: None) -> Pro
     for one in documents:
         tree = loader.add(tree, one)
     loader.tell()
-    project = finishing.project(
+    return finishing.project(
         tree, loader.documents, name=name, directory=found.directory, files=found.files,
-        environment=values, env_files=found.env_files,
+        environment=values, env_files=found.env_files, profiles=found.profiles, names=names,
     )  # fmt: skip
-    return project.enabled(found.profiles)
 
 
 def read(path: str, stdin: str = "") -> Document:

@@ -113,11 +113,7 @@ class Project:
             UsageError: a service needs one that is not enabled.
         """
         every = {**self.services, **self.disabled}
-        wanted = set(names)
-        for name in wanted - every.keys():
-            raise errors.NotFoundError(f"no such service: {name}")
-        chosen = {profile for name in wanted for profile in every[name].profiles} | set(profiles)
-        on = {name for name, one in every.items() if _is_on(one, chosen)} | wanted
+        on = switched_on({name: one.profiles for name, one in every.items()}, profiles, names)
         for name in sorted(on):
             for one in every[name].depends_on:
                 if one.required and one.service not in on:
@@ -171,9 +167,23 @@ class Project:
         return dataclasses.replace(self, services={**self.services, service.name: service})
 
 
-def _is_on(service: Service, profiles: set[str]) -> bool:
-    own = set(service.profiles)
-    return not own or "*" in profiles or bool(own & profiles)
+def switched_on(
+    known: Mapping[str, Iterable[str]], profiles: Iterable[str], names: Iterable[str] = ()
+) -> set[str]:
+    """The services that are enabled, of all with their profiles; who is named brings its along.
+
+    Raises:
+        NotFoundError: a name is no service's.
+    """
+    wanted = set(names)
+    for name in sorted(wanted - known.keys()):
+        raise errors.NotFoundError(f"no such service: {name}")
+    chosen = {profile for name in wanted for profile in known[name]} | set(profiles)
+    return wanted | {
+        name
+        for name, own in known.items()
+        if not list(own) or "*" in chosen or not chosen.isdisjoint(own)
+    }
 
 
 def check_scale(service: Service) -> None:

@@ -369,6 +369,20 @@ services:
         project.enabled([], ["gone"])
 
 
+def test_what_is_disabled_may_wait_in_a_circle_and_miss_its_files(tmp_path: Path) -> None:
+    text = """
+services:
+  web: {image: x, depends_on: {db: {condition: service_started, required: false}}}
+  db: {image: x, profiles: [more], depends_on: [web], env_file: gone.env}
+"""
+    assert list(load(tmp_path, text).services) == ["web"]
+    with pytest.raises(errors.UsageError, match=r"gone\.env: No such file"):
+        load(tmp_path, text, profiles=("more",))
+    write(tmp_path, {"gone.env": ""})
+    with pytest.raises(errors.SpecError, match="dependency cycle detected"):
+        load(tmp_path, text, profiles=("more",))
+
+
 def test_only_some_services_and_what_they_need(tmp_path: Path) -> None:
     text = "services: {a: {image: x, depends_on: [b]}, b: {image: x}, c: {image: x}}"
     project = load(tmp_path, text)
