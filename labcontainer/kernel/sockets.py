@@ -1,4 +1,4 @@
-"""Unix sockets as descriptors, with the passing of descriptors: unix(7), cmsg(3).
+"""Unix sockets as descriptors, with the passing of descriptors: unix(7), cmsg(3); the loopback.
 
 By `_socket`, the C half of Python's `socket`: the other half costs 8 ms of import.
 """
@@ -6,9 +6,12 @@ By `_socket`, the C half of Python's `socket`: the other half costs 8 ms of impo
 from __future__ import annotations
 
 import _socket
+import fcntl
 import os
 import struct
 
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1  # netdevice(7)
+_IFREQ = "16sH22x"  # struct ifreq, with ifr_flags
 _SCM = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS)
 _MOST = 16  # descriptors in one message
 SEQPACKET = int(_socket.SOCK_SEQPACKET)  # keeps messages apart
@@ -108,3 +111,18 @@ def connect(path: str, kind: int = _socket.SOCK_STREAM) -> int:
     finally:
         sock.close()
         os.close(directory)
+
+
+def raise_loopback() -> None:
+    """Bring `lo` of the network namespace up: it is born down, and 127.0.0.1 unreachable.
+
+    Raises:
+        OSError: the caller may not (CAP_NET_ADMIN in the namespace's user namespace).
+    """
+    sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    try:
+        asked = fcntl.ioctl(sock.fileno(), _SIOCGIFFLAGS, struct.pack(_IFREQ, b"lo", 0))
+        name, found = struct.unpack(_IFREQ, asked)
+        fcntl.ioctl(sock.fileno(), _SIOCSIFFLAGS, struct.pack(_IFREQ, name, found | _IFF_UP))
+    finally:
+        sock.close()

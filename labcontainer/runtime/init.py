@@ -145,6 +145,11 @@ class Init:
         if self.spec.domainname:
             namespaces.set_domainname(self.spec.domainname)
 
+    def raise_loopback(self) -> None:
+        """127.0.0.1 answers in a network namespace of its own, whatever else it is connected to."""
+        if self.spec.has_new("network"):
+            sockets.raise_loopback()
+
     def set_sysctls(self) -> None:
         """Kernel settings that belong to the container's namespaces."""
         for key, value in self.spec.sysctl:
@@ -229,6 +234,7 @@ STEPS: tuple[tuple[str, Callable[[Init], None]], ...] = (
     ("run hooks", Init.run_hooks),
     ("change the root", Init.change_root),
     ("set the host name", Init.set_names),
+    ("raise the loopback link", Init.raise_loopback),
     ("set sysctls", Init.set_sysctls),
     ("make a terminal", Init.take_terminal),
     ("finish the root file system", Init.finish_root),
