@@ -51,10 +51,10 @@ def run_attach(args: Namespace) -> int:
         on_signal = passing(client, identity) if proxy and not tty else None
         resize = resizing(client, f"/containers/{identity}") if tty else None
         session = attach.Session(sock, early, tty=tty, stdin=stdin, resize=resize,
-                                 on_signal=on_signal)  # fmt: skip
+                                 on_signal=on_signal, keys=args.detach_keys)  # fmt: skip
         session.run(signals)
         sock.close()
-    return exit_status(client, identity)
+    return 0 if session.detached else exit_status(client, identity)
 
 
 def start_attached(name: str, *, stdin: bool, keys: str | None) -> int:
@@ -86,29 +86,13 @@ def follow(
         resize = resizing(client, f"/containers/{identity}") if tty else None
         on_signal = None if tty else passing(client, identity)
         session = attach.Session(sock, early, tty=tty, stdin=stdin, resize=resize,
-                                 on_signal=on_signal)  # fmt: skip
+                                 on_signal=on_signal, keys=keys)  # fmt: skip
         session.run(signals)
         sock.close()
-        if client_has_detached(client, identity, tty):
+        if session.detached:
             waiting.close()
             return 0
     return status_of(waiting)
-
-
-def client_has_detached(client: api.Client, identity: str, tty: bool) -> bool:
-    """Whether the stream ended because of the detach keys: the container still runs.
-
-    Without a terminal nobody types, and the output's end is the container's.
-    """
-    if not tty:
-        return False
-    try:
-        state = client.get(f"/containers/{identity}/json")["State"]
-    except api.ApiError:
-        return False
-    # Its end may not be written down yet when the last byte has come. On the daemon's own machine
-    # the process that is gone tells; from another one it can't be seen.
-    return bool(state["Running"]) and os.path.exists(f"/proc/{state.get('Pid', 0)}")
 
 
 def status_of(waiting: Any) -> int:

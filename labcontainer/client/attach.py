@@ -5,7 +5,8 @@
     caller's stderr <─┴ frames (or one stream, with a terminal) <── container
 
 With a terminal the caller's is put into raw mode and its size is told whenever it changes. The keys
-that detach are the daemon's business: it sees them first.
+that detach are looked for here too: so it is known that the end of the stream is not that of the
+container.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import struct
 
 from labcontainer.client import http
 from labcontainer.engine import streams
+from labcontainer.engine.detaching import Keys, detach_keys
 from labcontainer.kernel import terminal
 
 TYPE_CHECKING = False
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """One attached container. `resize(rows, columns)` tells the daemon of the window."""
+    """One attached container. `resize(rows, columns)` tells the daemon of the window.
+
+    `detached` tells afterwards whether the user let go of it by `keys`.
+    """
 
     def __init__(
         self,
@@ -37,8 +42,11 @@ class Session:
         stdin: bool,
         resize: Callable[[int, int], None] | None = None,
         on_signal: Callable[[int], None] | None = None,
+        keys: str | None = None,
     ) -> None:
         self._sock, self._tty = sock, tty
+        self._keys = Keys(detach_keys(keys or "")) if tty and stdin else None
+        self.detached = False
         self._stdin = stdin
         self._resize, self._on_signal = resize, on_signal
         self._waiting = b""  # a frame that is not whole yet
@@ -70,6 +78,8 @@ class Session:
                 self._signal(number)
         if self._stdin and 0 in ready:
             self._send(os.read(0, http.CHUNK))
+            if self.detached:
+                return False
         return self._sock.fileno() not in ready or self._receive()
 
     def _signal(self, number: int) -> None:
@@ -81,7 +91,11 @@ class Session:
     def _send(self, data: bytes) -> None:
         try:
             if data:
+                # The daemon gets the keys too, and lets go; what was typed after them it does not.
                 self._sock.sendall(data)
+                if self._keys is not None:
+                    self._keys.take(data)
+                    self.detached = self._keys.found
             else:
                 self._stdin = False
                 close_write(self._sock)

@@ -7,7 +7,7 @@ import os
 from labcontainer import errors
 from labcontainer.daemon import pump, wire
 from labcontainer.daemon.routing import Route
-from labcontainer.engine import logs
+from labcontainer.engine import detaching, logs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ PATIENCE = 5  # seconds
 def create(call: Call) -> None:
     """POST /containers/{id}/exec."""
     asked = call.body(wire.Exec)
-    pump.detach_keys(asked.detach_keys)
+    detaching.detach_keys(asked.detach_keys)
     made = call.engine.execs.create(call.words["id"], asked.as_dict())
     call.reply({"Id": made.id}, 201)
 
@@ -62,7 +62,7 @@ def _pump(exec_: Exec, sock: socket.socket, early: bytes, monitor: int) -> bool:
     wanted = {name for name in ("stdout", "stderr") if asked[f"Attach{name.capitalize()}"]}
     return pump.Pump(
         sock, early, monitor, typing=asked["AttachStdin"],
-        keys=pump.Keys(pump.detach_keys(asked["DetachKeys"])) if tty else None,
+        keys=detaching.Keys(detaching.detach_keys(asked["DetachKeys"])) if tty else None,
         frames=None if tty else pump.Frames(wanted),
     ).run()  # fmt: skip
 

@@ -10,7 +10,7 @@ from labcontainer import errors
 from labcontainer.daemon import pump
 from labcontainer.daemon.routing import Route
 from labcontainer.engine import container as states
-from labcontainer.engine import logs, moments, stats
+from labcontainer.engine import detaching, logs, moments, stats
 from labcontainer.kernel import sockets
 
 TYPE_CHECKING = False
@@ -32,7 +32,7 @@ def attach(call: Call) -> None:
     """POST /containers/{id}/attach: the client's connection becomes the container's streams."""
     container = call.engine.containers.find(call.words["id"])
     wanted = {name for name in ("stdout", "stderr") if call.flag(name)}
-    keys = pump.Keys(pump.detach_keys(call.text("detachKeys"))) if container.tty else None
+    keys = detaching.Keys(detaching.detach_keys(call.text("detachKeys"))) if container.tty else None
     if container.state.status == states.PAUSED:
         raise errors.StateError(
             f"container {container.id} is paused, unpause the container before attach"
@@ -49,7 +49,7 @@ def attach(call: Call) -> None:
 
 def _attach(
     call: Call, container: Container, wanted: set[str], connection: Connection,
-    keys: pump.Keys | None,
+    keys: detaching.Keys | None,
 ) -> None:  # fmt: skip
     monitor = _monitor_of(call, container)
     if monitor < 0:

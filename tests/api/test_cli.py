@@ -49,6 +49,21 @@ def test_run_by_the_daemon_passes_all_on(daemon: Daemon) -> None:
     daemon.own("volume", "rm", "piped")
 
 
+def test_keys_that_detach(daemon: Daemon) -> None:
+    def typed(keys: str, *words: str) -> bytes:
+        command = " ".join(daemon.command(*words))
+        script = f"script -qec '{command}; echo ended $?' /dev/null"
+        line = f"(sleep 1; printf '{keys}'; sleep 1) | {script}"
+        return daemon.call("sh", "-c", line).stdout
+
+    assert b"ended 0" in typed(
+        "\\020\\021", "run", "-it", "--name", "kept", "-l", "a=b", "busybox", "sh"
+    )
+    assert daemon.own("inspect", "-f", "{{.State.Running}}", "kept") == "true"
+    assert b"ended 0" in typed("x", "attach", "--detach-keys", "x", "kept")
+    assert daemon.own("inspect", "-f", "{{.State.Running}}", "kept") == "true"
+
+
 def test_networks_volumes_system(daemon: Daemon) -> None:
     daemon.own("network", "create", "net")
     daemon.own("volume", "create", "vol")
