@@ -30,8 +30,8 @@ def configure(parser: ArgumentParser) -> None:
         ".env")  # fmt: skip
     add("--project-directory", default="", metavar="DIR", help="what paths are relative to")
     add("--ansi", choices=("auto", "always", "never"), default="", help="colours")
-    add("--progress", choices=("auto", "plain", "tty", "quiet"), default="auto", help="what is "
-        "told of each step")  # fmt: skip
+    add("--progress", choices=("auto", "plain", "tty", "quiet"), default="auto", help="quiet: "
+        "nothing; all others: a line for each step")  # fmt: skip
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for words in (_life, _making, _running, _looking):
         words(verbs)
