@@ -118,18 +118,16 @@ def get_logs(call: Call) -> None:
         attachments.bell(container) as bell,
         call.answer_stream(call.stream_type(container.tty)) as out,
     ):
+        life = container.ends
         while True:
-            over = not call.flag("follow") or not _goes_on(container)
+            goes_on = container.state.running and container.ends == life
+            over = not (call.flag("follow") and goes_on)
             for stream, data in reader.now():
                 out.write(encode(stream, data))
             if over or reader.over:
                 return
             if call.fileno() in _wait_for_more(call, reader, bell, wanted):
                 return
-
-
-def _goes_on(container: Container) -> bool:
-    return container.state.running or container.state.status == states.RESTARTING
 
 
 def _wait_for_more(call: Call, reader: logs.Reader, bell: int, wanted: logs.Wanted) -> set[int]:

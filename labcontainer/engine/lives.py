@@ -70,7 +70,7 @@ class Lives:
             if container.state.running:
                 return False
             self._restarts.cancel(container)
-            container.stopped_by_user = False
+            container.stopped_by_user, container.restart_count = False, 0
             self._start(container)
             return True
 
