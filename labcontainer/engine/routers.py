@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from labcontainer import errors, usernet
 from labcontainer.engine import leftovers
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from labcontainer.ports import Port
 
+PATIENCE = 2  # seconds that a killed program may take to be gone
 CONFIG = [{"Subnet": "10.0.2.0/24", "Gateway": usernet.SLIRP_GATEWAY}]
 
 
@@ -55,4 +57,12 @@ def end(home: str) -> None:
         return
     if ticks and leftovers.start_time(int(pid)) == ticks:
         os.kill(int(pid), signal.SIGKILL)
+        _await_end(int(pid), ticks)
     os.unlink(f"{home}/router")
+
+
+def _await_end(pid: int, ticks: str) -> None:
+    """Its ports and its device are free only then. Whoever started it may have died: no waitpid."""
+    last = time.monotonic() + PATIENCE
+    while leftovers.start_time(pid) == ticks and time.monotonic() < last:
+        time.sleep(0.005)

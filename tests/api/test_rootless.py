@@ -99,7 +99,9 @@ def test_volumes(daemon: Daemon) -> None:
 
 def test_who_comes_after_a_kill_takes_over(daemon: Daemon) -> None:
     """The next daemon enters the containers' user namespace, and starts their routers again."""
-    daemon.docker("run", "-d", "--name", "web", "-p", "127.0.0.1::80", "busybox", "sh", "-c", SERVE)
+    # For each connection a process: one whose router was killed in the middle waits for ever.
+    serve = "echo here > /tmp/index.html; httpd -f -p 80 -h /tmp"
+    daemon.docker("run", "-d", "--name", "web", "-p", "127.0.0.1::80", "busybox", "sh", "-c", serve)
     port = int(daemon.docker("port", "web", "80").rpartition(":")[2])
     wait_for(lambda: answers(port))
     daemon.kill()
