@@ -98,6 +98,7 @@ def _build(fault: str, end: str = "") -> tuple[places.Place, places.Place, place
     if fault not in ("down", "no address", "other subnet", "no route") or end in ("br0", "lc0"):
         box.do(rtnetlink.add_route("default", via=f"{NET}.0.1"))
     host.set_forwarding(fault != "no forwarding")
+    box.set_forwarding(False)  # a new namespace begins with what the machine has
     return host, box, outside
 
 
