@@ -7,12 +7,13 @@ BIN      := $(VENV)/bin
 LAB_ARGS ?=
 STEPS    := lint types contract unit architecture system api engines notebooks vm guest browser
 
-.PHONY: lab test venv compile packages requirements clean help $(STEPS)
+.PHONY: lab test hub venv compile packages requirements clean help $(STEPS)
 
 help:
 	@echo "make lab                 JupyterLab on the first notebook (LAB_ARGS=--no-browser passes options on)"
 	@echo "make test                everything below, and the system packages of binder/apt.txt where that is allowed"
 	@for step in $(STEPS); do echo "make $$step"; done
+	@echo "make hub                 the image of binder/Dockerfile, and notebooks in it: minutes, and downloads"
 	@echo "make venv                only the virtual environment, in $(VENV)"
 	@echo "make requirements        the pinned requirements again, from pyproject.toml (needs uv)"
 	@echo "make clean               removes $(VENV) and what tools cached"
@@ -24,7 +25,7 @@ lab: $(VENV)/.lab compile
 test: venv packages
 	@$(BIN)/python tests/run.py $(STEPS)
 
-$(STEPS): venv
+$(STEPS) hub: venv
 	@$(BIN)/python tests/run.py $@
 
 venv: $(VENV)/.tests compile
