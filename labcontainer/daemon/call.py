@@ -117,8 +117,8 @@ class Call:
         if len(data) > BODY_LIMIT:
             raise errors.UsageError(f"the body is larger than {BODY_LIMIT >> 20} MB")
         try:
-            found = msgspec.json.decode(data) if data.strip() else {}
-            return msgspec.convert(_without_null(found), kind)
+            found = msgspec.json.decode(data) if data.strip() else None
+            return msgspec.convert({} if found is None else _without_null(found), kind)
         except msgspec.ValidationError as error:
             raise errors.UsageError(f"invalid JSON: {error}") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

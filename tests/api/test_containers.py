@@ -377,9 +377,8 @@ def test_files_in_and_out(daemon: Daemon, tmp_path: Path) -> None:
     daemon.docker("cp", f"{tmp_path}/dir", "files:/")
     daemon.docker("cp", "files:/dir/sub", str(tmp_path / "back"))
     assert (tmp_path / "back/f").read_text() == "content"
-    assert (
-        "Could not find the file /nosuch" in daemon.fails("cp", "files:/nosuch", str(tmp_path))[1]
-    )
+    said = daemon.fails("cp", "files:/nosuch", str(tmp_path))[1]
+    assert "Could not find the file /nosuch" in said or "No such container:path" in said
     archive = tarfile.open(
         fileobj=io.BytesIO(daemon.call("docker", "cp", "files:/dir/.", "-").stdout)
     )

@@ -77,7 +77,7 @@ def test_inspect_and_history(daemon: Daemon, client: Any) -> None:
     shapes.check(history, [shapes.IMAGE_HISTORY])
     assert history[0]["Tags"] == ["busybox:latest"]
     assert found["Id"][7:19] in daemon.docker("history", "busybox")
-    assert "No such image: nothing:latest" in daemon.fails("inspect", "--type=image", "nothing")[1]
+    assert "No such image: nothing" in daemon.fails("inspect", "--type=image", "nothing")[1]
     assert "repository name must be lowercase" in daemon.fails("history", "UPPER")[1]
 
 

@@ -130,7 +130,7 @@ def project(daemon: Daemon, redis: str, tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
     daemon.clean()
     daemon.docker("network", "prune", "-f")
-    daemon.docker("volume", "prune", "-a", "-f")
+    daemon.remove_volumes()
 
 
 def port_of(project: Path) -> int:

@@ -96,6 +96,11 @@ class Daemon:
         assert done.returncode == 0, f"{words}: {done.returncode}: {done.stderr.decode()}"
         return done.stdout.decode().strip()
 
+    def remove_volumes(self) -> None:
+        """Remove all volumes: `prune` takes -a only with newer commands."""
+        if names := self.docker("volume", "ls", "-q").split():
+            self.docker("volume", "rm", *names)
+
     def clean(self) -> None:
         """Remove all containers, so that tests do not see one another's."""
         names: Sequence[str] = self.docker("ps", "-aq").split()
