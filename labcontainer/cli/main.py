@@ -46,7 +46,7 @@ COMMANDS = {
     "vm": "boot a kernel as an ordinary process",
     "bench": "measure a process, a container and a virtual machine side by side",
     "lab": "the Jupyter kernel that is root of a user-mode kernel",
-    "up": "start the lab on macOS or Windows, in a Linux that another program keeps",
+    "up": "start the lab in a Linux of its own: macOS, Windows, or Linux with an engine",
     "create": "make a container without starting it",
     "attach": "connect the terminal to a running container",
     "commit": "make an image of what a container has changed",

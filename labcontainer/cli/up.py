@@ -1,98 +1,214 @@
-"""`labcontainer up`: start the lab where there is no Linux to build on: macOS, Windows.
+"""`labcontainer up`: the one command that starts the lab in a Linux of its own.
 
-The lab runs in a Linux that another program keeps: a container engine's (Docker Desktop, podman
-machine), Lima's, or Windows' own (WSL 2). This command chooses one that is installed, prints the
-steps, and runs them. On Linux it says `make lab`, which needs nothing of this.
+For macOS, Windows, and a Linux on which nothing shall be installed. It uses nothing of the engine,
+since there is no Linux where it runs. docs/running.md says what was tried.
 """
 
 from __future__ import annotations
 
 import os
+import platform
+import secrets
 import shlex
 import shutil
-import sys
-from argparse import ArgumentParser, Namespace
+import subprocess
+
+from labcontainer import errors
+from labcontainer.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
 IMAGE = "labcontainer-lab"
-INSIDE = "/home/jovyan/labcontainer"
-WAYS = ("make", "docker", "podman", "lima", "wsl")
-PROGRAMS = {"make": "make", "docker": "docker", "podman": "podman", "lima": "limactl", "wsl": "wsl"}
-# The first that is installed is taken: an engine's machine is up already, others must be made.
-ORDER = {"linux": ("make",), "darwin": ("docker", "podman", "lima"),
-         "win32": ("docker", "podman", "wsl")}  # fmt: skip
+WORK = "/home/jovyan/work"  # what is kept, inside the container
+DEBIAN = "wsl --install -d Debian"
+# The engines by which a container can be started, the first that there is; then the whole machines.
+ENGINES = ("docker", "podman")
+INSTALL = {
+    "Darwin": "brew install lima (or Docker Desktop, or Podman)",
+    "Windows": f"{DEBIAN} (or Docker Desktop, or Podman)",
+    "Linux": "apt install podman, or run `make lab` on this machine itself",
+}
+PACKAGES = "make python3-venv busybox-static iproute2 iptables uidmap slirp4netns strace"
+INSIDE = (  # in a Debian of one's own; the environment is not made in the shared folder
+    "sudo apt-get update && sudo apt-get install --yes {packages} && "
+    "make lab VENV=$HOME/.labcontainer-venv LAB_ARGS='--no-browser --port {port}'"
+)
+
+
+class Plan(Record):
+    """The commands that start the lab, in their order; `address` is what to open then."""
+
+    way: str
+    commands: tuple[tuple[str, ...], ...]
+    address: str
+
+
+class Wish(Record):
+    """What the user asked for. `work` is the folder that keeps the learner's work."""
+
+    source: str
+    work: str
+    port: int
+    token: str
+    memory: str
+
+
+def plan(wish: Wish, system: str, way: str = "") -> Plan:
+    """How the lab starts on this system, by the way that was asked for or the first there is.
+
+    Raises:
+        UnsupportedError: nothing that could run a Linux was found here.
+    """
+    for one in (way,) if way else ways(system, platform.machine()):
+        if shutil.which("limactl" if one == "lima" else one):
+            return WAYS[one](wish, system)
+    what = f"the {way} way" if way else "a Linux for the lab"
+    raise errors.UnsupportedError(what, f"no program for it on this {system}", INSTALL[system])
+
+
+def ways(system: str, processor: str) -> tuple[str, ...]:
+    """What is looked for, in this order.
+
+    User-mode Linux is for x86-64: on Apple's own processors a whole machine comes first.
+
+    Raises:
+        UnsupportedError: this system is none that the lab knows.
+    """
+    own = {"Darwin": ("lima",), "Windows": ("wsl",), "Linux": ()}
+    if system not in own:
+        raise errors.UnsupportedError("starting the lab", f"{system} is not known", "use Linux")
+    return (*own[system], *ENGINES) if processor == "arm64" else (*ENGINES, *own[system])
+
+
+def _container(engine: str, wish: Wish, system: str) -> Plan:
+    """A container of binder/Dockerfile's image, with no privilege: it has a kernel of its own."""
+    folder, found = wish.source, ("--platform", "linux/amd64")
+    build = (engine, "build", "--tag", IMAGE, *found, *_user(system),
+             "--file", os.path.join(folder, "binder", "Dockerfile"), folder)  # fmt: skip
+    owner = ("--userns", "keep-id") if (engine, system) == ("podman", "Linux") else ()
+    run = (
+        engine, "run", "--rm", *found, "--memory", wish.memory, *owner,
+        "--publish", f"127.0.0.1:{wish.port}:8888", "--volume", f"{wish.work}:{WORK}",
+        "--env", f"LABCONTAINER_WORK={WORK}", "--env", f"JUPYTER_TOKEN={wish.token}", IMAGE,
+    )  # fmt: skip
+    return Plan(engine, (*_machine(engine, system), build, run), _address(wish))
+
+
+def _address(wish: Wish) -> str:
+    return f"http://127.0.0.1:{wish.port}/lab?token={wish.token}"
+
+
+def _user(system: str) -> tuple[str, ...]:
+    """The image's user has the number of this one: elsewhere the shared folder is everybody's."""
+    if system != "Linux" or not os.getuid():
+        return ()
+    return ("--build-arg", f"NB_UID={os.getuid()}")
+
+
+def _machine(engine: str, system: str) -> tuple[tuple[str, ...], ...]:
+    """Podman's virtual machine, made and started where it is not: Docker Desktop has its own."""
+    if engine != "podman" or system == "Linux":
+        return ()
+    return (("podman", "machine", "init", "--now"),)
+
+
+def _lima(wish: Wish, _system: str) -> Plan:
+    """A virtual machine by Lima: its root is root, and its ports are this machine's, too."""
+    start = ("limactl", "start", "--tty=false", "--name=labcontainer", "--mount-writable",
+             "template://debian")  # fmt: skip
+    known = f"export JUPYTER_TOKEN={wish.token} LABCONTAINER_WORK={shlex.quote(wish.work)}"
+    script = f"{known}; {INSIDE.format(packages=PACKAGES, port=wish.port)}"
+    enter = ("limactl", "shell", "--workdir", wish.source, "labcontainer")
+    return Plan("lima", (start, (*enter, "sh", "-c", script)), _address(wish))
+
+
+def _wsl(wish: Wish, _system: str) -> Plan:
+    """Debian in WSL 2. Its localhost is Windows's; `--cd` takes a path of Windows, and the work
+    stays beside the notebooks. `--exec`: no second shell that would expand the script's `$`."""
+    known = f"export JUPYTER_TOKEN={wish.token}"
+    script = f"{known}; {INSIDE.format(packages=PACKAGES, port=wish.port)}"
+    enter = ("wsl", "--distribution", "Debian", "--cd", wish.source, "--exec")
+    return Plan("wsl", ((*enter, "sh", "-c", script),), _address(wish))
+
+
+WAYS = {
+    "docker": lambda wish, system: _container("docker", wish, system),
+    "podman": lambda wish, system: _container("podman", wish, system),
+    "lima": _lima,
+    "wsl": _wsl,
+}
+
+
+def source() -> str:
+    """The folder that the course was fetched to.
+
+    Raises:
+        NotFoundError: this package was installed without the course.
+    """
+    found = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    if not os.path.exists(os.path.join(found, "binder", "Dockerfile")):
+        raise errors.NotFoundError(
+            f"no binder/Dockerfile in {found}: run this from the course's own folder"
+        )
+    return found
+
+
+def shown(command: tuple[str, ...], system: str) -> str:
+    """A command as the system's shell takes it."""
+    return subprocess.list2cmdline(command) if system == "Windows" else shlex.join(command)
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the command's options."""
-    parser.add_argument("--print", action="store_true", help="print the steps, run nothing")
-    parser.add_argument("--with", dest="way", choices=WAYS, help="by this program")
-    parser.add_argument("--port", type=int, default=8888, metavar="N", help="JupyterLab's port")
+    """Add the words of `labcontainer up`."""
+    add = parser.add_argument
+    add("--run", action="store_true", help="run it; without this the commands are only printed")
+    add("--with", dest="way", choices=tuple(WAYS), default="", help="not the first that is found")
+    add("--port", type=int, default=8888, help="where the lab answers on this machine (8888)")
+    add("--work", default="", metavar="DIR", help="keeps your work (~/labcontainer-work)")
+    add("--memory", default="2g", metavar="SIZE", help="what the container may use (2g)")
 
 
 def run(args: Namespace) -> int:
-    """Print the steps; run them one after another, until one fails."""
-    import subprocess
+    """Print the commands, or run them one after the other."""
+    system = platform.system()
+    folder = source()
+    work = os.path.abspath(args.work or os.path.expanduser("~/labcontainer-work"))
+    wish = Wish(folder, work, args.port, secrets.token_hex(16), args.memory)
+    found = plan(wish, system, args.way)
+    for command in found.commands:
+        print(shown(command, system), flush=True)
+    print(f"# then open {found.address}", flush=True)
+    return _run_all(found, work) if args.run else 0
 
-    top = checkout()
-    chosen = args.way or choose(sys.platform)
-    for words in steps(chosen, top, args.port):
-        print("$", shlex.join(words), flush=True)
-        if args.print:
-            continue
-        status = subprocess.run(words, cwd=top, check=False).returncode
-        if status:
+
+def _run_all(found: Plan, work: str) -> int:
+    """The exit status of the last, or of the first that failed."""
+    if found.way != "wsl" and not os.path.isdir(work):
+        os.makedirs(work)
+        if platform.system() == "Linux" and not os.getuid():
+            os.chown(work, 1000, 1000)  # the image's user
+    for command in found.commands:
+        status = _already(command) or subprocess.run(command, check=False).returncode
+        if status > 0:
             return status
     return 0
 
 
-def checkout() -> str:
-    """The course's folder: the parent of this package.
-
-    Raises:
-        NotFoundError: the package was installed without it.
-    """
-    import labcontainer
-    from labcontainer.errors import NotFoundError
-
-    top = os.path.dirname(os.path.dirname(os.path.abspath(labcontainer.__file__)))
-    if not os.path.exists(os.path.join(top, "binder", "Dockerfile")):
-        raise NotFoundError(f"{top} is no checkout of the course: binder/Dockerfile does not exist")
-    return top
-
-
-def choose(platform: str) -> str:
-    """The way for a kind of machine that is installed on it.
-
-    Raises:
-        UnsupportedError: none is; what to install.
-    """
-    from labcontainer.errors import UnsupportedError
-
-    ways = ORDER.get(platform, ())
-    for way in ways:
-        if shutil.which(PROGRAMS[way]):
-            return way
-    wanted = " or ".join(PROGRAMS[way] for way in ways) or "a Linux machine"
-    fix = "install Docker Desktop, podman, Lima (macOS) or WSL 2 (Windows)"
-    raise UnsupportedError("labcontainer up", f"nothing here can run Linux: no {wanted}", fix)
-
-
-def steps(way: str, top: str, port: int) -> list[list[str]]:
-    """The commands of a way, in their order; they run in the checkout."""
-    lab = f"--no-browser --port {port}"
-    if way == "make":
-        return [["make", "lab", f"LAB_ARGS=--port {port}"]]
-    if way in ("docker", "podman"):
-        own = os.path.join(top, "mycontainer")  # what the learner writes stays outside
-        address = f"127.0.0.1:{port}:8888"
-        return [
-            [way, "build", "--tag", IMAGE, "--file", "binder/Dockerfile", "."],
-            [way, "run", "--rm", "--interactive", "--tty", "--publish", address, "--volume",
-             f"{own}:{INSIDE}/mycontainer", IMAGE],
-        ]  # fmt: skip
-    if way == "lima":
-        make = ["limactl", "start", "--name=labcontainer", "--mount-writable", "template://debian"]
-        enter = ["limactl", "shell", "--workdir", top, "labcontainer"]
-        packages = ["sudo", "apt-get", "install", "--yes", "make", "python3-venv"]
-        return [make, [*enter, *packages], [*enter, "make", "lab", f"LAB_ARGS={lab}"]]
-    return [["wsl", "--cd", top, "--", "make", "lab", f"LAB_ARGS={lab}"]]
+def _already(command: tuple[str, ...]) -> int:
+    """-1 for a virtual machine that was made before and only needs a start, which is done here."""
+    probe: tuple[str, ...]
+    again: tuple[str, ...]
+    if command[:3] == ("podman", "machine", "init"):
+        probe, again = ("podman", "machine", "inspect"), ("podman", "machine", "start")
+    elif command[:2] == ("limactl", "start"):
+        probe = ("limactl", "list", "--quiet", "labcontainer")
+        again = ("limactl", "start", "labcontainer")
+    else:
+        return 0
+    there = subprocess.run(probe, capture_output=True, check=False)
+    if there.returncode or not there.stdout.strip():
+        return 0
+    subprocess.run(again, check=False)  # fails where it runs already, which is as well
+    return -1
