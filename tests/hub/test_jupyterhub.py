@@ -172,7 +172,8 @@ def test_three_users_each_in_a_container_with_its_limits(daemon: Daemon, hub: Hu
 
 def test_idle_ones_are_stopped_and_work_is_kept(daemon: Daemon, hub: Hub) -> None:
     wait_for(lambda: daemon.docker("ps", "-aq") == "", IDLE + 120)
-    assert "Culling server" in hub.log.read_text() or "culling" in hub.log.read_text().lower()
+    stopped = re.findall(r"DELETE /hub/api/users/(\w+)/server \(culler@", hub.log.read_text())
+    assert sorted(stopped) == list(USERS)
     again = Browser(hub, "ben")
     again.log_in("s3cret")
     again.server()
