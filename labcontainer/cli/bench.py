@@ -1,5 +1,5 @@
 """`labcontainer bench run|plot|compare`: a process, a container and a virtual machine side by side;
-`labcontainer bench runtime|engine|build|unpack|transfer`: this engine beside others, as ratios."""
+`labcontainer bench runtime|engine|build|unpack|transfer|lab`: parts beside others, as ratios."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 Taken = dict[str, dict[str, list[float]]]
 VERBS = ("run", "plot", "compare")
-KINDS = ("runtime", "engine", "build", "unpack", "transfer")
+KINDS = ("runtime", "engine", "build", "unpack", "transfer", "lab")
 RUNS = 25
 
 
@@ -106,7 +106,7 @@ def _engines(args: Namespace) -> int:
     from labcontainer.bench import report, runtimes
     from labcontainer.errors import UnsupportedError
 
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 and args.what != "lab":
         raise UnsupportedError(f"labcontainer bench {args.what}", "it needs root", "run it by sudo")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     measure, base = {
@@ -115,6 +115,7 @@ def _engines(args: Namespace) -> int:
         "build": (_build, "dockerd"),
         "unpack": (_unpack, "tar"),
         "transfer": (_transfer, "podman"),
+        "lab": (_lab, "plain kernel"),
     }[args.what]
     with tempfile.TemporaryDirectory(prefix="labcontainer-bench-") as name:
         taken, note = measure(Path(name), args.runs or RUNS)
@@ -211,3 +212,17 @@ def _transfer(place: Path, runs: int) -> tuple[Taken, str]:
         pulled, pushed = transfers.peak_memory(place, port)
     note = f"most memory of one pull {pulled / 1e6:.0f} MB, of one push {pushed / 1e6:.0f} MB"
     return taken, note
+
+
+def _lab(place: Path, runs: int) -> tuple[Taken, str]:
+    """A notebook's kernel, here and in a user-mode kernel."""
+    import statistics
+
+    from labcontainer.bench import kernels, samples
+
+    with kernels.subjects(place) as subjects:
+        taken = samples.interleave(subjects, runs, warm_up=1)
+    told = statistics.median(kernels.ratio(taken))
+    return {"to the first cell": taken}, (
+        f"the guest's first cell takes {told:.2f} times a plain kernel's and a boot together"
+    )
