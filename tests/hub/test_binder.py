@@ -11,6 +11,7 @@ from tests.hub.conftest import ROOT
 pytestmark = [
     pytest.mark.requires("root", "docker", "debootstrap", "uml"),
     pytest.mark.timeout(1500),
+    pytest.mark.leaves("processes", why="the session's daemon forks its next monitor ahead"),
 ]
 # As Binder starts it, and with less: no capability, no way to gain one, no network, 2 GB.
 CONFINED = ("run", "--rm", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",

@@ -26,6 +26,7 @@ from tests.hub.conftest import ROOT
 pytestmark = [
     pytest.mark.requires("root", "docker", "debootstrap", "npm"),
     pytest.mark.timeout(1500),
+    pytest.mark.leaves("processes", why="the session's daemon forks its next monitor ahead"),
 ]
 USERS = ("ann", "ben", "cho")
 PACKAGES = ("jupyterhub>=5.2,<6", "dockerspawner", "jupyterhub-idle-culler")
