@@ -170,7 +170,8 @@ def host_config(given: Given) -> Body:
     ]
     found["Devices"] = [_device(words.device(word)) for word in given.get("device", ())]
     found["Annotations"] = words.pairs(given.get("annotation", ()))
-    return found | security(given)
+    words.security(given.get("security-opt", []))
+    return found | words.security_options(given.get("security-opt", ()), "--security-opt")
 
 
 def limits(given: Given) -> Body:
@@ -196,32 +197,6 @@ def limits(given: Given) -> Body:
     if "shm-size" in given:
         found["ShmSize"] = words.size("--shm-size", given["shm-size"])
     return found
-
-
-def security(given: Given) -> Body:
-    """SecurityOpt; a seccomp profile is sent whole, since the daemon can't read our files."""
-    options: list[str] = []
-    found: Body = {"SecurityOpt": options}
-    for word in given.get("security-opt", ()):
-        words.security([word])
-        key, _, value = word.replace(":", "=", 1).partition("=")
-        if (key, value) == ("systempaths", "unconfined"):
-            found |= {"MaskedPaths": [], "ReadonlyPaths": []}
-        elif key == "seccomp" and value != "unconfined":
-            options.append(f"seccomp={_profile(value)}")
-        else:
-            options.append(word)
-    return found
-
-
-def _profile(path: str) -> str:
-    import json
-
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.dumps(json.load(file), separators=(",", ":"))
-    except (OSError, ValueError) as error:
-        raise errors.UsageError(f"--security-opt seccomp={path}: {error}") from None
 
 
 def _bind(word: str) -> str:

@@ -13,6 +13,7 @@ from labcontainer.compose import bodymounts, grants, labels
 from labcontainer.compose.model import Project, Service
 from labcontainer.compose.observed import Containers
 from labcontainer.compose.scalars import Tree
+from labcontainer.engine import words as words_of
 
 _CONFIG = {
     "hostname": "Hostname", "domainname": "Domainname", "user": "User", "tty": "Tty",
@@ -142,7 +143,10 @@ def _host(service: Service, there: Containers) -> Tree:
     for key, field in (("ipc", "IpcMode"), ("pid", "PidMode")):
         if words.get(key):
             found[field] = shared(words[key], there, key)
-    return found | _limits(words) | _block_devices(words) | _security(service)
+    security = words_of.security_options(
+        service.get("security_opt", ()), "security_opt", ("unconfined", "builtin")
+    )
+    return found | _limits(words) | _block_devices(words) | security
 
 
 def port_bindings(ports: Any) -> dict[str, list[dict[str, str]]]:
@@ -203,30 +207,6 @@ def _block_devices(words: Tree) -> Tree:
             {"Path": one["path"], "Weight": one["weight"]} for one in blkio["weight_device"]
         ]
     return found
-
-
-def _security(service: Service) -> Tree:
-    """SecurityOpt; a seccomp profile is sent whole, since the daemon can't read our files."""
-    found: Tree = {"SecurityOpt": []}
-    for word in service.get("security_opt", ()):
-        key, _, value = word.replace(":", "=", 1).partition("=")
-        if (key, value) == ("systempaths", "unconfined"):
-            found |= {"MaskedPaths": [], "ReadonlyPaths": []}
-        elif key == "seccomp" and value not in ("unconfined", "builtin"):
-            found["SecurityOpt"].append(f"seccomp={_profile(value)}")
-        else:
-            found["SecurityOpt"].append(word)
-    return found
-
-
-def _profile(path: str) -> str:
-    import json
-
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.dumps(json.load(file), separators=(",", ":"))
-    except (OSError, ValueError) as error:
-        raise errors.UsageError(f"security_opt seccomp={path}: {error}") from None
 
 
 # --- networks -------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ to tell, or the connection itself, which then carries a container's bytes both w
 
 from __future__ import annotations
 
-import select
 from typing import TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -189,12 +188,6 @@ class Call:
     def stream_type(self, tty: bool) -> str:
         """How a container's output is sent to this client, since 1.42 in words of its own."""
         return FRAMES if not tty and self.version >= (1, 42) else RAW
-
-    def is_gone(self) -> bool:
-        """Whether the client has hung up."""
-        poll = select.poll()
-        poll.register(self.fileno(), select.POLLRDHUP)
-        return bool(poll.poll(0))
 
     def fileno(self) -> int:
         """The connection's descriptor: ready with POLLRDHUP when the client hangs up."""

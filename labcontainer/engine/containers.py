@@ -300,7 +300,7 @@ class Containers:
         for one in found:
             if not every and not one.state.running and one.state.status != states.RESTARTING:
                 continue
-            if showing.passes(self._engine, one, given):
+            if showing.passes(names, one, given):
                 shown.append(showing.summary(self._engine, one, names, size=size))
             if 0 < limit == len(shown):
                 break

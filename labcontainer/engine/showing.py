@@ -164,13 +164,13 @@ def check_filters(given: Filters) -> None:
             raise errors.UsageError(f"invalid filter 'exited={value}'")
 
 
-def passes(engine: Engine, container: Container, given: Filters) -> bool:
+def passes(names: ancestry.Names, container: Container, given: Filters) -> bool:
     """Whether a container passes all filters but `before` and `since`."""
-    return all(_TESTS[name](engine, container, values)
+    return all(_TESTS[name](names, container, values)
                for name, values in given.items() if name in _TESTS)  # fmt: skip
 
 
-def _name(_engine: Engine, container: Container, values: list[str]) -> bool:
+def _name(_names: ancestry.Names, container: Container, values: list[str]) -> bool:
     """A regular expression, as Docker has it, on the name with and without its slash."""
     import re
 
@@ -181,29 +181,28 @@ def _name(_engine: Engine, container: Container, values: list[str]) -> bool:
         raise errors.UsageError(f"invalid filter 'name={values[0]}': {error}") from None
 
 
-def _exited(_engine: Engine, container: Container, values: list[str]) -> bool:
+def _exited(_names: ancestry.Names, container: Container, values: list[str]) -> bool:
     state = container.state
     ended = not state.running and state.started_at != moments.NEVER
     return ended and str(state.exit_code) in values
 
 
-def _health(_engine: Engine, container: Container, values: list[str]) -> bool:
+def _health(_names: ancestry.Names, container: Container, values: list[str]) -> bool:
     health = container.state.health
     return (health["Status"] if health else "none") in values
 
 
-def _ancestor(engine: Engine, container: Container, values: list[str]) -> bool:
-    names = ancestry.Names(engine.store)
+def _ancestor(names: ancestry.Names, container: Container, values: list[str]) -> bool:
     return any(names.is_ancestor(value, container) for value in values)
 
 
-def _volume(_engine: Engine, container: Container, values: list[str]) -> bool:
+def _volume(_names: ancestry.Names, container: Container, values: list[str]) -> bool:
     found = {str(one.get(key, "")) for one in container.mounts
              for key in ("Name", "Source", "Destination")}  # fmt: skip
     return any(value in found or value.rstrip("/") in found for value in values)
 
 
-def _network(_engine: Engine, container: Container, values: list[str]) -> bool:
+def _network(_names: ancestry.Names, container: Container, values: list[str]) -> bool:
     return any(
         value == name or (value and str(place.get("NetworkID", "")).startswith(value))
         for name, place in container.endpoints.items()
@@ -211,10 +210,10 @@ def _network(_engine: Engine, container: Container, values: list[str]) -> bool:
     )
 
 
-def _ports(field: str) -> Callable[[Engine, Container, list[str]], bool]:
+def _ports(field: str) -> Callable[[ancestry.Names, Container, list[str]], bool]:
     """Ports that are published, or exposed: `80`, `80/udp`, `8000-8010/tcp`."""
 
-    def test(_engine: Engine, container: Container, values: list[str]) -> bool:
+    def test(_names: ancestry.Names, container: Container, values: list[str]) -> bool:
         exposed = set(container.config["ExposedPorts"] or ()) | set(container.host["PortBindings"])
         have = exposed if field == "expose" else set(container.host["PortBindings"])
         return any(have & set(_range(value)) for value in values)
@@ -231,11 +230,11 @@ def _range(word: str) -> list[str]:
     return [f"{port}/{protocol or 'tcp'}" for port in ports]
 
 
-_TESTS: dict[str, Callable[[Any, Container, list[str]], bool]] = {
-    "id": lambda _engine, one, values: any(one.id.startswith(value) for value in values),
+_TESTS: dict[str, Callable[[ancestry.Names, Container, list[str]], bool]] = {
+    "id": lambda _names, one, values: any(one.id.startswith(value) for value in values),
     "name": _name,
-    "label": lambda _engine, one, values: filters.labels(one.labels, values),
-    "status": lambda _engine, one, values: one.state.status in values,
+    "label": lambda _names, one, values: filters.labels(one.labels, values),
+    "status": lambda _names, one, values: one.state.status in values,
     "exited": _exited,
     "health": _health,
     "ancestor": _ancestor,
@@ -243,5 +242,5 @@ _TESTS: dict[str, Callable[[Any, Container, list[str]], bool]] = {
     "network": _network,
     "publish": _ports("publish"),
     "expose": _ports("expose"),
-    "is-task": lambda _engine, _one, values: not filters.is_true({"is-task": values}, "is-task"),
+    "is-task": lambda _names, _one, values: not filters.is_true({"is-task": values}, "is-task"),
 }

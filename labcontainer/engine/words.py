@@ -350,6 +350,39 @@ def security(words: list[str]) -> dict[str, Any]:
     return found
 
 
+def security_options(
+    words: Iterable[str], flag: str, kept: tuple[str, ...] = ("unconfined",)
+) -> dict[str, Any]:
+    """The words as HostConfig has them; a seccomp profile goes whole: the daemon has not our files.
+
+    `kept` are names of profiles that the daemon knows.
+
+    Raises:
+        UsageError: a profile can't be read; `flag` is how it was given.
+    """
+    options: list[str] = []
+    found: dict[str, Any] = {"SecurityOpt": options}
+    for word in words:
+        key, _, value = word.replace(":", "=", 1).partition("=")
+        if (key, value) == ("systempaths", "unconfined"):
+            found |= {"MaskedPaths": [], "ReadonlyPaths": []}
+        elif key == "seccomp" and value not in kept:
+            options.append(f"seccomp={_profile(flag, value)}")
+        else:
+            options.append(word)
+    return found
+
+
+def _profile(flag: str, path: str) -> str:
+    import json
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.dumps(json.load(file), separators=(",", ":"))
+    except (OSError, ValueError) as error:
+        raise errors.UsageError(f"{flag} seccomp={path}: {error}") from None
+
+
 def stop_signal(word: str) -> int:
     """The number of `--stop-signal`: `SIGINT`, `INT` or `2`; 0 for none.
 
