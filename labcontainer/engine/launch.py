@@ -37,16 +37,28 @@ def launch(engine: Engine, container: Container) -> Handle:
     volumes, memories = engine.volumes.requests(container)
     asked = asked.replace(volumes=volumes, tmpfs=memories)
     engine.networks.files(container)
-    config = ociconfig.config(asked, _place(engine, container, asked))
+    place = _place(engine, container, asked)
+    config = ociconfig.config(asked, place)
     _write(f"{container.home}/config.json", config)
     try:
         os.unlink(f"{container.home}/exit.json")
     except FileNotFoundError:
         pass
-    return engine.zygotes.run(_request(engine, container))
+    return engine.zygotes.run(_request(engine, container, _shm(place, asked)))
 
 
-def _request(engine: Engine, container: Container) -> Request:
+def _shm(place: ociconfig.Place, asked: request.Request) -> dict[str, Any]:
+    """What is to be mounted at the container's own name for a /dev/shm that it shares."""
+    if not place.shm:
+        return {}
+    os.makedirs(place.shm, exist_ok=True)
+    joined = dict(place.joined)
+    if "ipc" in joined:
+        return {"target": place.shm, "of": int(joined["ipc"].split("/")[2])}
+    return {"target": place.shm, "size": asked.shm_size}
+
+
+def _request(engine: Engine, container: Container, shm: dict[str, Any]) -> Request:
     size, count = hostconfig.log_bounds(container.host["LogConfig"])
     mounted: dict[str, Any] = {}
     if not view.is_copied(container):
@@ -61,6 +73,7 @@ def _request(engine: Engine, container: Container) -> Request:
         once=container.config["StdinOnce"],
         remove=True,
         overlay=mounted,
+        shm=shm,
         log_size=size,
         log_files=count,
     )
@@ -79,7 +92,8 @@ def _place(engine: Engine, container: Container, asked: request.Request) -> ocic
         extra = users.lookup_groups(asked.group_add, root.fd)
     rootless = inside.in_user_namespace()
     mode = engine.networks.mode(container)
-    joined, shm = _joined(engine, container, mode)
+    joined = _joined(engine, container, mode)
+    shares_memory = container.host["IpcMode"] == "shareable" or "ipc" in dict(joined)
     host = container.host
     size = host["ConsoleSize"]
     return ociconfig.Place(
@@ -96,7 +110,7 @@ def _place(engine: Engine, container: Container, asked: request.Request) -> ocic
         console_size=(size[0], size[1]) if all(size) else None,
         profile=hostconfig.profile(asked),
         joined=joined,
-        shm=shm,
+        shm=f"{container.home}/shm" if shares_memory else "",
     )
 
 
@@ -138,19 +152,13 @@ def hostname(container: Container) -> str:
     return container.config["Hostname"] or container.id[:12]
 
 
-def _joined(
-    engine: Engine, container: Container, mode: str
-) -> tuple[tuple[tuple[str, str], ...], str]:
-    """The namespaces of other containers that it shares, and a /dev/shm that is shared.
-
-    A file system in memory belongs to one mount namespace; one that others are to have too is a
-    directory of the container's own.
+def _joined(engine: Engine, container: Container, mode: str) -> tuple[tuple[str, str], ...]:
+    """The namespaces of other containers that it shares.
 
     Raises:
         StateError: the other one is not running, or does not share its IPC.
     """
     found: list[tuple[str, str]] = []
-    shm = _shm(container) if container.host["IpcMode"] == "shareable" else ""
     for field, kind in SHARED.items():
         if container.host[field].startswith("container:"):
             other = _running(engine, container.host[field])
@@ -160,17 +168,9 @@ def _joined(
                     f"can't join IPC of container {other.id}: non-shareable IPC (hint: use "
                     "IpcMode:shareable for the donor container)"
                 )
-            shm = f"{other.home}/shm" if kind == "ipc" else shm
     if mode.startswith("container:"):
         found.append(("network", f"/proc/{_running(engine, mode).state.pid}/ns/net"))
-    return tuple(found), shm
-
-
-def _shm(container: Container) -> str:
-    path = f"{container.home}/shm"
-    os.makedirs(path, exist_ok=True)
-    os.chmod(path, 0o1777)
-    return path
+    return tuple(found)
 
 
 def _running(engine: Engine, mode: str) -> Container:

@@ -48,7 +48,7 @@ class Place(Record):
     profile: dict[str, Any] | None = None  # the seccomp profile
     fresh: tuple[tuple[str, str], ...] = ()  # (directory, target) of volumes without a source
     joined: tuple[tuple[str, str], ...] = ()  # (namespace, its file) of others' that it shares
-    shm: str = ""  # another container's /dev/shm
+    shm: str = ""  # where a /dev/shm is found that containers share
 
 
 def config(asked: request.Request, place: Place) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import errno
 import os
 
 from labcontainer.kernel import syscalls
-from labcontainer.kernel.flags import AT, MOUNT_ATTR, MOVE_MOUNT, MS, OPEN_TREE
+from labcontainer.kernel.flags import AT, CLONE, MOUNT_ATTR, MOVE_MOUNT, MS, OPEN_TREE
 
 PROC_SUPER_MAGIC = 0x9FA0
 SYSFS_MAGIC = 0x62656572
@@ -89,6 +89,24 @@ def copy(source: str, *, dir_fd: int = AT.FDCWD, recursive: bool = False) -> int
     if not source:
         flags |= AT.EMPTY_PATH
     return syscalls.open_tree(dir_fd, source, flags)
+
+
+def copy_from(pid: int, path: str) -> int:
+    """A detached copy of a mount that only another process's mount namespace has.
+
+    The caller has one thread: setns(2) refuses who shares its directories with another.
+    """
+    own = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    other = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        syscalls.setns(other, CLONE.NEWNS)
+        try:
+            return copy(path)
+        finally:
+            syscalls.setns(own, CLONE.NEWNS)
+    finally:
+        os.close(own)
+        os.close(other)
 
 
 def change(

@@ -15,8 +15,8 @@ from __future__ import annotations
 import os
 
 from labcontainer.errors import LabError, StepError
-from labcontainer.kernel import files, sockets, syscalls
-from labcontainer.kernel.flags import CLONE, MADV, MS
+from labcontainer.kernel import files, mounts, sockets, syscalls
+from labcontainer.kernel.flags import AT, CLONE, MADV, MOVE_MOUNT, MS
 from labcontainer.record import Record
 from labcontainer.runtime import container, ending, handshake, jsontext
 
@@ -35,10 +35,12 @@ class Request(Record):
     bundle has its config.json. `once`: the input ends with the first client that ends its own.
 
     `overlay` has the fields of an Overlay and its `target`: the root file system, to be mounted
-    where only this container sees it, so that it is gone with the container. `log_size` and
-    `log_files` bound the log: bytes of a file, and how many there are; 0 bytes is without a bound,
-    -1 without a log. With `process`, the path of a process.json, it is one more process in the
-    running container of that id, made when it is started.
+    where only this container sees it, so that it is gone with the container. `shm` is a /dev/shm
+    that containers share: its `target`, and the `size` of a new one in bytes, or `of`, the pid of
+    the container that has it. `log_size` and `log_files` bound the log: bytes of a file, and how
+    many there are; 0 bytes is without a bound, -1 without a log. With `process`, the path of a
+    process.json, it is one more process in the running container of that id, made when it is
+    started.
     """
 
     id: str
@@ -51,6 +53,7 @@ class Request(Record):
     remove: bool = False  # forget the container when it has ended
     no_pivot: bool = False
     overlay: dict[str, Any] = {}
+    shm: dict[str, Any] = {}
     log_size: int = 0
     log_files: int = 1
     process: str = ""
@@ -118,8 +121,12 @@ def _make(request: Request, streams: tuple[int, ...], channel: handshake.Channel
     if request.process:
         _add_process(request, channel)
         return
+    if request.overlay or request.shm:
+        _own_mounts()
     if request.overlay:
         _mount_root(**request.overlay)
+    if request.shm:
+        _mount_shm(**request.shm)
     created, descriptors = _with_terminal(request) if request.terminal else _plain(request)
     channel.send("ready", str(created.pid), descriptors=descriptors)
     name, _, _ = channel.receive()
@@ -147,17 +154,37 @@ def _add_process(request: Request, channel: handshake.Channel) -> None:
     channel.send("started", str(pid), descriptors=(pidfd, *masters))
 
 
-def _mount_root(target: str, **fields: Any) -> None:
-    """Mount the root file system in a mount namespace of the container's own.
+def _own_mounts() -> None:
+    """A mount namespace of the container's own.
 
     What the host mounts later comes in, as volumes need it; what is mounted here never goes out.
     """
-    from labcontainer import overlay
-
     syscalls.unshare(CLONE.NEWNS)
     syscalls.mount(None, "/", None, MS.SLAVE | MS.REC)
+
+
+def _mount_root(target: str, **fields: Any) -> None:
+    from labcontainer import overlay
+
     lowers = tuple(fields.pop("lowers"))
     overlay.mount(overlay.Overlay(lowers, **fields), target)
+
+
+def _mount_shm(target: str, size: int = 0, of: int = 0) -> None:
+    """Mount a /dev/shm where the configuration binds it from: a new one, or another container's.
+
+    No other process needs to hold it: it lives for as long as a container has it, and is gone with
+    the last one.
+    """
+    if not of:
+        flags = MS.NOSUID | MS.NODEV | MS.NOEXEC
+        syscalls.mount("shm", target, "tmpfs", flags, f"mode=1777,size={size}")
+        return
+    tree = mounts.copy_from(of, "/dev/shm")
+    try:
+        syscalls.move_mount(tree, "", AT.FDCWD, target, MOVE_MOUNT.F_EMPTY_PATH)
+    finally:
+        os.close(tree)
 
 
 def _own_all_memory() -> None:
