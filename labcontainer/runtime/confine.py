@@ -393,6 +393,15 @@ def load_no_more_code() -> None:
     ]
 
 
+def leave_keyring() -> None:
+    """Begin a session keyring of its own: the caller's keys stay the caller's (keyrings(7))."""
+    try:
+        syscalls.keyctl_join_session()
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOSYS):  # this kernel or sandbox has none
+            raise
+
+
 def hide_from_container() -> None:
     """Keep this process's memory, descriptors and /proc/PID/exe from processes of the container.
 

@@ -165,6 +165,7 @@ def _remembered(asked: Create, spec: Spec, document: Any) -> state.State:
         version=spec.version,
         annotations=dict(spec.annotations),
         hooks={kind: hooks.get(kind) for kind in ("poststart", "poststop") if hooks},
+        new_keyring=asked.new_keyring,
     )
 
 

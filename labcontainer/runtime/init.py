@@ -17,7 +17,12 @@ from labcontainer.kernel.flags import CLONE, PR
 from labcontainer.record import Record
 from labcontainer.rootfs import Rootfs
 from labcontainer.runtime import handshake
-from labcontainer.runtime.confine import Confinement, Filter, load_no_more_code
+from labcontainer.runtime.confine import (
+    Confinement,
+    Filter,
+    leave_keyring,
+    load_no_more_code,
+)
 from labcontainer.runtime.spec import Process, Spec
 
 TYPE_CHECKING = False
@@ -89,13 +94,9 @@ class Init:
             os.close(fd)
 
     def new_keyring(self) -> None:
-        """A session keyring of its own: the caller's keys stay the caller's."""
+        """A session keyring of its own, unless `--no-new-keyring` says otherwise."""
         if self.launch.new_keyring:
-            try:
-                syscalls.keyctl_join_session()
-            except OSError as error:
-                if error.errno not in (1, 38):  # EPERM, ENOSYS: this kernel or sandbox has none
-                    raise
+            leave_keyring()
 
     def prepare_root(self) -> None:
         """Make the root directory a mount of its own and stand in it."""

@@ -30,6 +30,7 @@ from labcontainer.runtime.confine import (
     Confinement,
     compiled,
     hide_from_container,
+    leave_keyring,
     load_no_more_code,
 )
 from labcontainer.runtime.spec import Process, Spec, read_spec
@@ -58,8 +59,9 @@ class Exec(Record):
 class Joining:
     """The helper, on its own side of the channel."""
 
-    def __init__(self, process: Process, spec: Spec, pid: int, console: int) -> None:
-        self.process, self.spec, self.pid, self.console = process, spec, pid, console
+    def __init__(self, process: Process, spec: Spec, remembered: state.State, console: int) -> None:
+        self.process, self.spec, self.console = process, spec, console
+        self.remembered = remembered
         self.mine, self.theirs = handshake.Channel.pair()
         warn: Callable[[str], None] = lambda text: self.theirs.send("warning", text)  # noqa: E731
         # Everything that it takes is loaded and compiled here, while the files are the host's.
@@ -94,7 +96,9 @@ class Joining:
         kinds = (*self.spec.namespaces.new, *dict(self.spec.namespaces.join))
         load_no_more_code()
         hide_from_container()  # for a container that shares the host's processes
-        namespaces.enter_process(self.pid, kinds)
+        namespaces.enter_process(self.remembered.pid, kinds)
+        if self.remembered.new_keyring:
+            leave_keyring()
 
     def _take_terminal(self) -> None:
         if self.process.terminal:
@@ -128,7 +132,7 @@ def execute(asked: Exec) -> PIDFD:
         console = container.open_console(asked.console)
         if console != asked.console:
             undo.push(os.close, console)
-        joining = Joining(process, spec, remembered.pid, console)
+        joining = Joining(process, spec, remembered, console)
         helper = _fork(asked, joining, about, remembered)
         undo.push(_call_off, joining, helper)
         init.set_oom_score(helper, process.oom_score_adj)

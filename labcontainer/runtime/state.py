@@ -61,6 +61,7 @@ class State(Record):
     annotations: dict[str, str] = {}
     cgroup: dict[str, Any] = {}
     hooks: dict[str, Any] = {}
+    new_keyring: bool = True  # of the first process, and of each that joins it
 
     def alive(self) -> bool:
         """Whether the first process lives: the same one, not another of its number."""

@@ -180,6 +180,39 @@ def test_who_decides_about_calls_learns_which_process_asks(home: OciHome) -> Non
     assert {one["metadata"] for one in found} == {"mine"}
 
 
+# Of its session keyring: looks for the caller's key there, by keyctl(2).
+SEARCH = """
+import ctypes, os
+call = ctypes.CDLL(None).syscall
+search = {"x86_64": 250, "aarch64": 219}[os.uname().machine]
+print("found" if call(search, 10, -3, b"user", b"the-callers", 0) > 0 else "not found")
+"""
+# A session keyring of its own for the caller, with a key in it: then it becomes the runtime.
+WITH_KEY = """
+import ctypes, os, sys
+call = ctypes.CDLL(None).syscall
+add_key, keyctl = {"x86_64": (248, 250), "aarch64": (217, 219)}[os.uname().machine]
+assert call(keyctl, 1, None) > 0 and call(add_key, b"user", b"the-callers", b"secret", 6, -3) > 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("words", [(), ("--no-new-keyring",)])
+def test_the_callers_keys_stay_the_callers(home: OciHome, words: tuple[str, ...]) -> None:
+    bundle = sleeper(home)
+    host = {"destination": "/host", "source": "/", "options": ["rbind", "ro"]}
+    bundle.config["mounts"].append(host)
+    bundle.save()
+    python = os.path.realpath(sys.executable)
+    inside = ("busybox", "chroot", "/host", python, "-c", SEARCH)
+    caller = (python, "-c", WITH_KEY)
+    run = ("run", "--detach", *words, "--bundle", str(bundle.path), bundle.id)
+    subprocess.run([*caller, *home.argv(*run)], stdin=subprocess.DEVNULL, check=True)
+    exec_ = [*caller, *home.argv("exec", bundle.id, *inside)]
+    done = subprocess.run(exec_, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert said(done) == ("found" if words else "not found")
+
+
 def test_a_runtime_that_fails_before_go_leaves_no_process(home: OciHome) -> None:
     bundle = sleeper(home)
     home.start(bundle)
