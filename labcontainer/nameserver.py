@@ -151,7 +151,7 @@ class Server:
     ...     ...
 
     `log` gets one line for each thing refused. The sockets can be made elsewhere (in a container's
-    own namespace, by `kernel.netlink.open_in`) and handed over by `sockets`.
+    own namespace, by `kernel.netlink.call_in`) and handed over by `sockets`.
     """
 
     def __init__(

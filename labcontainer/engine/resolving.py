@@ -94,17 +94,11 @@ def server(pid: int, names: nameserver.Names) -> nameserver.Server:
     one, to which a rule in that namespace turns what is sent to 127.0.0.11, as Docker does.
     """
     namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    made: list[socket.socket] = []
-
-    def listen() -> int:
-        made.extend(_listen())
-        return 0
-
     try:
-        netlink.open_in(namespace, listen)
+        sockets = netlink.call_in(namespace, _listen)
     finally:
         os.close(namespace)
-    return nameserver.Server(SERVER, names, sockets=(made[0], made[1]))
+    return nameserver.Server(SERVER, names, sockets=sockets)
 
 
 def _listen() -> tuple[socket.socket, socket.socket]:

@@ -22,8 +22,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
-    from typing import Self
+    from typing import Self, TypeVar
 
+    T = TypeVar("T")
     IndexOf = Callable[[str], int]
 
 
@@ -342,36 +343,36 @@ def _open() -> _socket.socket:
     return sock
 
 
-def open_in(netns: int, make: Callable[[], int]) -> int:
-    """The descriptor that `make()` opens in another network namespace.
+def call_in(netns: int, function: Callable[[], T]) -> T:
+    """What `function()` returns in another network namespace, such as a socket of that one.
 
     A socket belongs for ever to the namespace it was made in, whoever holds it. A network namespace
-    is a thread's own, setns(2): one goes there, makes it, and ends. The caller never moves.
+    is a thread's own, setns(2): one goes there, calls, and ends. The caller never moves.
 
     Raises:
-        OSError: the namespace could not be entered, or `make` failed there.
+        OSError: the namespace could not be entered. Also all that `function` raises.
     """
-    found: list[int | BaseException] = []
+    returned: list[T] = []
+    raised: list[BaseException] = []
     done = _thread.allocate_lock()
     done.acquire()
 
     def go() -> None:
         try:
             syscalls.setns(netns, flags.CLONE.NEWNET)
-            found.append(make())
+            returned.append(function())
         except BaseException as error:
-            found.append(error)
+            raised.append(error)
         finally:
             done.release()
 
     _thread.start_new_thread(go, ())
     done.acquire()
-    (result,) = found
-    if isinstance(result, BaseException):
-        raise result
-    return result
+    if raised:
+        raise raised[0]
+    return returned[0]
 
 
 def connect_in(netns: int) -> Netlink:
     """A netlink socket of another network namespace, given as a descriptor."""
-    return Netlink(open_in(netns, lambda: _open().detach()))
+    return Netlink(call_in(netns, lambda: _open().detach()))

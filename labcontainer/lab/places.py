@@ -1,7 +1,7 @@
 """Network namespaces for a lesson or a check: places to plug cables into and to call from.
 
 A `Place` is a namespace held open by a descriptor: no process needs to live in it, and it goes with
-the last descriptor. Sockets are made in it from outside (`netlink.open_in`), so the caller stays
+the last descriptor. Sockets are made in it from outside (`netlink.call_in`), so the caller stays
 where it is.
 """
 
@@ -47,7 +47,7 @@ class Place:
 
     def open(self, path: str, flags: int = os.O_RDONLY) -> int:
         """A descriptor of a file that shows another thing in each namespace, as /proc/sys/net."""
-        return netlink.open_in(self.fd, lambda: os.open(path, flags))
+        return netlink.call_in(self.fd, lambda: os.open(path, flags))
 
     def set_forwarding(self, on: bool) -> None:
         """Whether it passes packets on that are for others (ip_forward)."""
@@ -74,7 +74,7 @@ class Place:
         make: Callable[[], int] = lambda: socket.socket(  # noqa: E731
             socket.AF_INET, kind, protocol
         ).detach()
-        made = socket.socket(fileno=netlink.open_in(self.fd, make))
+        made = socket.socket(fileno=netlink.call_in(self.fd, make))
         made.settimeout(PATIENCE)
         return made
 

@@ -59,7 +59,7 @@ class Place:
     def socket(self, kind: int, family: int = sockets.AF_INET) -> sockets.socket:
         """A socket of that place, in this process."""
         make: Callable[[], int] = lambda: sockets.socket(family, kind).detach()  # noqa: E731
-        made = sockets.socket(fileno=netlink.open_in(self.netns, make))
+        made = sockets.socket(fileno=netlink.call_in(self.netns, make))
         made.settimeout(2)
         return made
 

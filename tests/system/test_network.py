@@ -318,7 +318,7 @@ def names_are_answered(world: World, ledger: Ledger) -> None:
     table = nameserver.Names(network.names(ledger, "lcbr0"))
     upstream = nameserver.Names({"example.org": [OUTSIDE]})
     sockets = tuple(
-        socket.socket(fileno=netlink.open_in(world.outside.netns, _bound(kind)))
+        socket.socket(fileno=netlink.call_in(world.outside.netns, _bound(kind)))
         for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)
     )
     sockets[1].listen()
