@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from labcontainer.runtime.spec import Process
+    from labcontainer.runtime.spec import Hook, Process
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PERSONALITIES = {"": None, "LINUX": PERSONALITY.LINUX, "LINUX32": PERSONALITY.LINUX32}
@@ -180,9 +180,18 @@ class Confinement:
 
     # --- after `start` --------------------------------------------------------------------------
 
-    def drop_now(self) -> None:
-        """Take the program's own rights at once: for hooks that run inside the container."""
-        capabilities.apply(self.sets, self.process.no_new_privileges)
+    def become_hook(self, hook: Hook, state: bytes) -> None:
+        """In a fork of this process: become a hook of the container's own instead of the program.
+
+        With no more rights than the program, and by the sealed file too: the image may have put
+        the hook there. Returns only by an error; what execve(2) refuses goes to standard error.
+
+        Raises:
+            OSError, StepError: the kernel refused, or there is no such file.
+        """
+        self._path = _check_program(hook.path, hook.path)
+        self.process = self.process.replace(args=hook.args or (hook.path,), env=hook.env)
+        self.run(os.dup(2), state=state)
 
     def set_limits(self, besides: str = "") -> None:
         """Set the resource limits: late, as they hold for what is still to be done too."""

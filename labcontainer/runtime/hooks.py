@@ -10,6 +10,7 @@ import select
 
 from labcontainer.errors import StepError
 from labcontainer.kernel.signals import signal
+from labcontainer.runtime import handshake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _OUTPUT_LIMIT = 4096  # bytes of a hook's output that an error shows
 
 
 def run_all(
-    kind: str, hooks: Sequence[Hook], state: bytes, before_exec: Callable[[], object] | None = None
+    kind: str, hooks: Sequence[Hook], state: bytes, become: Callable[[Hook], object] | None = None
 ) -> None:
     """Run the hooks of one kind, one after the other; the first that fails ends it.
 
@@ -29,24 +30,24 @@ def run_all(
         kind: their name in config.json.
         hooks: the programs.
         state: the container's state as JSON, which each gets on its standard input.
-        before_exec: what each child does before it becomes the hook.
+        become: how each child becomes its hook, where that takes more than an execve(2).
 
     Raises:
         StepError: a hook could not be run, failed, or took longer than its timeout.
     """
     for index, hook in enumerate(hooks):
-        problem = run(hook, state, before_exec)
+        problem = run(hook, state, become)
         if problem:
             raise StepError(f"{kind} hook #{index} ({hook.path})", problem)
 
 
-def run(hook: Hook, state: bytes, before_exec: Callable[[], object] | None = None) -> str:
+def run(hook: Hook, state: bytes, become: Callable[[Hook], object] | None = None) -> str:
     """Run one hook to its end; what went wrong, or an empty text."""
     stdin, state_in = os.pipe2(os.O_CLOEXEC)
     output, output_in = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
-        _become(hook, stdin, output_in, before_exec)
+        _become(hook, stdin, output_in, become or _execve)
     os.close(stdin)
     os.close(output_in)
     pidfd = os.pidfd_open(child)
@@ -63,25 +64,35 @@ def run(hook: Hook, state: bytes, before_exec: Callable[[], object] | None = Non
     if status == 0:
         return ""
     reason = f"exit status {status}" if status > 0 else f"signal {-status}"
-    said = text.decode(errors="replace").strip()
+    said = _decoded(text).strip()
     return f"{reason}: {said}" if said else reason
 
 
-def _become(hook: Hook, stdin: int, output: int, before: Callable[[], object] | None) -> None:
+def _decoded(text: bytes) -> str:
+    """What a hook said; or, in 8 bytes of the sealed file (memexec.py), why it could not be run."""
+    code = -int.from_bytes(text, "little", signed=True) if len(text) == 8 else 0
+    if 0 < code < 4096:
+        return str(handshake.exec_error(code))
+    return text.decode(errors="replace")
+
+
+def _become(hook: Hook, stdin: int, output: int, become: Callable[[Hook], object]) -> None:
     """In the child: take the pipes, become the hook."""
     try:
         os.dup2(stdin, 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        if before is not None:
-            before()
-        env = dict(item.partition("=")[::2] for item in hook.env)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these two
-            signal.signal(number, signal.SIG_DFL)
-        os.execve(hook.path, hook.args or (hook.path,), env)
+        become(hook)
     except BaseException as error:  # a child must not go on as its parent
         os.write(2, str(error).encode(errors="replace"))
     os._exit(127)
+
+
+def _execve(hook: Hook) -> None:
+    env = dict(item.partition("=")[::2] for item in hook.env)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these two
+        signal.signal(number, signal.SIG_DFL)
+    os.execve(hook.path, hook.args or (hook.path,), env)
 
 
 def _converse(

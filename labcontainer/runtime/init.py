@@ -207,8 +207,9 @@ class Init:
         if found:
             from labcontainer.runtime import hooks
 
-            drop = self.confinement.drop_now
-            hooks.run_all("startContainer", found, self.launch.state, drop)
+            state = self.launch.state
+            become = lambda hook: self.confinement.become_hook(hook, state)  # noqa: E731
+            hooks.run_all("startContainer", found, state, become)
 
     def run_program(self) -> None:
         """The last step: from here on it is the program."""

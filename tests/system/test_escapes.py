@@ -65,6 +65,27 @@ def test_cve_2019_5736_the_entry_point_is_proc_self_exe(home: OciHome, script: b
     assert "the host runs" not in done.stdout and "applet" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("gate", [False, True])
+def test_cve_2019_5736_a_hook_of_the_image_is_a_script_of_proc_self_exe(
+    home: OciHome, gate: bool
+) -> None:
+    bundle = home.bundle("true")
+    (bundle.rootfs / "hook").write_text("#!/proc/self/exe\n")
+    (bundle.rootfs / "hook").chmod(0o755)
+    loader = bundle.rootfs / "lib64/ld-linux-x86-64.so.2"
+    loader.parent.mkdir()
+    loader.symlink_to("/bin/busybox")
+    bundle.config["hooks"] = {"startContainer": [{"path": "/hook"}]}
+    if gate:
+        bundle.save()
+        create = home.argv("create", "--bundle", bundle.path, bundle.id)
+        nothing = subprocess.DEVNULL
+        subprocess.run(create, stdin=nothing, stdout=nothing, stderr=nothing, check=True)
+    done = home.call("start", bundle.id) if gate else home.run(bundle)
+    assert done.returncode != 0 and "hook #0" in done.stderr
+    assert "applet" not in done.stdout + done.stderr
+
+
 WATCH = """
 cat /proc/1/maps > /maps
 : > /found

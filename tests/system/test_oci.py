@@ -203,6 +203,45 @@ def test_a_hook_that_fails_fails_the_container(home: OciHome, kind: str) -> None
     assert os.listdir(home.place / "state") == []
 
 
+def test_a_hook_of_the_containers_own_has_the_rights_of_its_program(home: OciHome) -> None:
+    fields = "Uid|Groups|CapEff|CapBnd|NoNewPrivs|Seccomp"
+    report = f"grep -E '^({fields}):' /proc/self/status; ulimit -n"
+    bundle = shell(home, f"({report}) > /tmp/program; mkdir /tmp/no")
+    args = ["sh", "-c", f"({report}; mkdir /tmp/no) > /tmp/hook"]
+    hook = {"path": "/bin/sh", "args": args, "env": ["PATH=/bin"]}
+    bundle.config["hooks"] = {"startContainer": [hook]}
+    bundle.process["user"] = {"uid": 1000, "gid": 1000, "additionalGids": [7]}
+    bundle.process["noNewPrivileges"] = True
+    bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 100}]
+    (bundle.rootfs / "tmp").chmod(0o777)
+    bundle.linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}],
+    }
+    failed = home.run(bundle)
+    assert "not permitted" in failed.stderr and "mkdir" in failed.stderr, failed
+    assert not (bundle.rootfs / "tmp/program").exists()
+    args[2] = f"({report}) > /tmp/hook"
+    home.run(bundle)
+    assert (bundle.rootfs / "tmp/hook").read_text() == (bundle.rootfs / "tmp/program").read_text()
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [("", "no such file"), ("echo in the shell", "exec format error"), ("#!/no", "no such file")],
+)
+def test_a_hook_of_the_containers_own_that_cannot_be_run(
+    home: OciHome, made: str, words: str
+) -> None:
+    bundle = home.bundle("true")
+    bundle.config["hooks"] = {"startContainer": [{"path": "/hook"}]}
+    if made:
+        (bundle.rootfs / "hook").write_text(f"{made}\n")
+        (bundle.rootfs / "hook").chmod(0o755)
+    done = home.run(bundle)
+    assert done.returncode == 1 and words in done.stderr.lower(), done.stderr
+
+
 def test_a_hook_that_takes_too_long_is_ended(home: OciHome) -> None:
     bundle = home.bundle("true")
     hook = {"path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1}
