@@ -86,8 +86,13 @@ class Held:
 
     def namespaces(self) -> dict[str, int]:
         """Kind -> inode number of each namespace that the process is in."""
-        kinds = os.listdir(f"/proc/{self.pid}/ns")
-        return {kind: os.stat(f"/proc/{self.pid}/ns/{kind}").st_ino for kind in kinds}
+        found = {}
+        for kind in os.listdir(f"/proc/{self.pid}/ns"):
+            try:
+                found[kind] = os.stat(f"/proc/{self.pid}/ns/{kind}").st_ino
+            except FileNotFoundError:
+                continue  # pid_for_children, until the first child is there
+        return found
 
     def mounts(self) -> list[Mount]:
         """The mounts that the process sees, in order."""
@@ -151,9 +156,7 @@ class Trial:
         timeout: float = CALL_SECONDS,
     ) -> Any:
         """The value of the learner's function; LearnerError if it has none."""
-        result = self.attempt(
-            name, *args, namespaces=namespaces, as_user=as_user, timeout=timeout
-        )
+        result = self.attempt(name, *args, namespaces=namespaces, as_user=as_user, timeout=timeout)
         if not result.returned:
             raise LearnerError(name, result)
         return result.value
@@ -225,6 +228,18 @@ class Trial:
         return random.Random(self.token("random"))
 
 
+def _slip(error: str) -> str:
+    """A hint for a mistake that can be made in any exercise; "" for others."""
+    if error.startswith("NameError"):
+        return (
+            "Nothing in this cell has that name: a slip of the pen, or an import that is missing "
+            "(the cell is a program of its own)."
+        )
+    if error.startswith("TypeError") and "positional argument" in error:
+        return "Keep the arguments in the `def` line as they were; each call needs its own."
+    return ""
+
+
 def _failed(order: Order, error: LearnerError) -> Outcome:
     """A call that brought no value, in words."""
     result = error.result
@@ -233,7 +248,7 @@ def _failed(order: Order, error: LearnerError) -> Outcome:
     if result.timed_out:
         observed, hint = "it was still running", "A loop or a wait that nothing ends?"
     elif result.error:
-        observed, hint = result.error, hints.get(result.errno, "")
+        observed, hint = result.error, hints.get(result.errno, _slip(result.error))
     elif result.status < 0:
         observed, hint = f"the process was killed by signal {-result.status}", ""
     else:

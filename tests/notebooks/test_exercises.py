@@ -125,3 +125,21 @@ def test_a_done_answer_becomes_the_learners_own_module(monkeypatch, tmp_path) ->
     assert DONE in card.text
     assert (tmp_path / "mycontainer/start.py").exists()
     assert callable(space["facts"])
+
+
+def test_a_pid_namespace_without_a_child_is_no_mistake() -> None:
+    """`pid_for_children` leads nowhere until then: the check looks at the other kinds."""
+    item = exercises.find("users.rootless")
+    with learner(os.geteuid()) as student:
+        (found,) = student.judge((item.id, item.solution.replace('"ipc"', '"ipc", "pid"')))
+    can_be_checked(found)
+    assert found.state == DONE, words(found)
+
+
+def test_a_slip_of_the_pen_gets_a_hint() -> None:
+    item = exercises.find("chroot.enter")
+    with learner(os.geteuid()) as student:
+        (found,) = student.judge((item.id, item.solution.replace("os.chroot", "so.chroot")))
+    can_be_checked(found)
+    assert found.state == NOT_YET
+    assert "a slip of the pen" in words(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 
 from labcontainer import cgroups
 from labcontainer.kernel import files
@@ -58,6 +59,20 @@ OTHER_WORD = (
         files.write(f"{directory}/cgroup.freeze", "0")
 """
 )
+AT_ONCE = (
+    HEAD
+    + """\
+    if version == 1:
+        files.write(f"{directory}/freezer.state", "FROZEN")
+    else:
+        files.write(f"{directory}/cgroup.freeze", "1")
+"""
+)
+# Version -> the file that tells how far it is, what it says meanwhile, and at last.
+TELLS = {
+    1: ("freezer.state", "FREEZING", "FROZEN"),
+    2: ("cgroup.events", "populated 1\nfrozen 0", "populated 1\nfrozen 1"),
+}
 
 
 def check(trial: Trial) -> Outcome:
@@ -69,6 +84,16 @@ def check(trial: Trial) -> Outcome:
             if outcome is not None:
                 return outcome
             tested.append(f"version {version}")
+    for version in TELLS:
+        if not _waits(trial, version):
+            name, meanwhile, _ = TELLS[version]
+            return not_yet(
+                expected="it returns when the processes have stopped",
+                observed=f"it returned while {name} said {meanwhile.splitlines()[-1]}",
+                where=f"the branch of version {version}",
+                hint="The write only asks for it, and a large group needs a while. Read, until all "
+                "stand.",
+            )
     return done(f"the kernel says frozen ({' and '.join(tested)}), and lets them go on")
 
 
@@ -90,6 +115,32 @@ def _frozen(directory: str, version: int) -> tuple[bool, str]:
         line for line in files.read(f"{directory}/cgroup.events").splitlines() if "frozen" in line
     )
     return state == "frozen 1", f"cgroup.events: {state}"
+
+
+def _waits(trial: Trial, version: int) -> bool:
+    """Whether it waits for a group that is slow to freeze: here a file that changes by and by."""
+    name, meanwhile, at_last = TELLS[version]
+    directory = trial.directory(f"slow{version}", {name: at_last})
+    real = files.write
+
+    def say(words: str) -> None:
+        with open(f"{directory}/{name}", "w") as file:
+            file.write(words)
+
+    def slow_write(path: str, value: str | int | bytes, *, dir_fd: int | None = None) -> None:
+        if not path.startswith(directory):
+            return real(path, value, dir_fd=dir_fd)
+        say(meanwhile)
+        later = threading.Timer(0.5, say, [at_last])
+        later.daemon = True
+        return later.start()
+
+    try:
+        files.write = slow_write
+        trial.call("freeze", directory, version)
+    finally:
+        files.write = real
+    return files.read(f"{directory}/{name}") != meanwhile
 
 
 def _try(trial: Trial, group: cgroups.Cgroup, directory: str, version: int) -> Outcome | None:
@@ -134,6 +185,7 @@ EXERCISE = Exercise(
     ),
     wrong=(
         Wrong(ONE_BY_ONE, "one by one"),
+        Wrong(AT_ONCE, "only asks for it"),
         Wrong(OTHER_WORD, "Which word freezes"),
     ),
 )

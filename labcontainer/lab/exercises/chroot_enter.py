@@ -28,10 +28,11 @@ def enter(root: str) -> None:
 
 NO_CHDIR = SOLUTION.replace('    os.chdir("/")\n', "")
 ONLY_CHDIR = SOLUTION.replace("    os.chroot(root)\n", "").replace('"/"', "root")
+LITERAL = SOLUTION.replace("chroot(root)", 'chroot("root")')
 
 
 def check(trial: Trial) -> Outcome:
-    root = trial.directory("root", {"flag": trial.token("inside")})
+    root = trial.directory(trial.token("name"), {"flag": trial.token("inside")})
     with trial.hold("enter", root) as process:
         seen = os.readlink(f"/proc/{process.pid}/root")
         if seen != root:
@@ -47,7 +48,7 @@ def check(trial: Trial) -> Outcome:
                 expected=f"/proc/PID/cwd -> {root}",
                 observed=f"/proc/PID/cwd -> {stands}",
                 where="the line after chroot",
-                hint="The working directory did not move: `..` still leads out. chroot(2), NOTES.",
+                hint="The working directory did not move: `..` still leads out. chroot(2).",
             )
     return done("/proc/PID/root and /proc/PID/cwd are inside")
 
@@ -67,5 +68,9 @@ EXERCISE = Exercise(
         "`os.chroot(path)` changes what `/` means; it leaves the working directory alone.",
         'After `os.chroot(root)`, `os.chdir("/")` goes to the new `/`.',
     ),
-    wrong=(Wrong(NO_CHDIR, "did not move"), Wrong(ONLY_CHDIR, "chdir only moves you")),
+    wrong=(
+        Wrong(NO_CHDIR, "did not move"),
+        Wrong(ONLY_CHDIR, "chdir only moves you"),
+        Wrong(LITERAL, "No such file or directory"),
+    ),
 )

@@ -126,6 +126,7 @@ EXERCISE = Exercise(
             errno.EBUSY,
             "EBUSY: it is in use, you stand in it. MNT.DETACH takes it off all the same.",
         ),
+        (errno.ENOENT, "After pivot_root the old paths lead nowhere: chdir before it, then `.`"),
         (errno.EINVAL, 'EINVAL: is new_root a mount point? chdir there; pivot_root(".", ".").'),
     ),
     hints=(

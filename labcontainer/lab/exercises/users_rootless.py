@@ -133,6 +133,12 @@ EXERCISE = Exercise(
     solution=SOLUTION,
     check=check,
     needs=("sandbox", "userns"),
+    errors=(
+        (
+            errno.EINVAL,
+            "EINVAL: pivot_root wants a mount point, no shared mounts; prepare(…) sees to both.",
+        ),
+    ),
     hints=(
         "Leave for new user, mount, uts, ipc and network namespaces in one call.",
         "Then the maps, then what root may do: the host name, prepare, pivot_root.",
