@@ -90,6 +90,10 @@ _RAW: dict[str, tuple[Any, ...]] = {
     "seccomp": (317, 277, c_uint, c_uint, c_void_p, _Families(_0=SECCOMP)),
     # int bpf(int cmd, union bpf_attr *attr, unsigned int size);
     "bpf": (321, 280, c_int, c_char_p, c_uint),
+    # int sched_setattr(pid_t pid, struct sched_attr *attr, unsigned int flags);
+    "sched_setattr": (314, 274, c_int, c_char_p, c_uint),
+    # int ioprio_set(int which, int who, int ioprio);
+    "ioprio_set": (251, 30, c_int, c_int, c_int),
     # int execveat(int dirfd, const char *pathname, char *const argv[], char *const envp[], int);
     "execveat": (322, 281, c_int, c_char_p, c_void_p, c_void_p, c_int, _Families(_4=AT)),
     # int memfd_create(const char *name, unsigned int flags);
@@ -265,6 +269,16 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 
 def madvise(address: int, length: int, advice: int) -> None:
     """Say how memory will be used; MADV.POPULATE_WRITE makes it this process's own at once."""
     _call("madvise", address, length, advice)
+
+
+def sched_setattr(attr: bytes) -> None:
+    """Set the calling thread's scheduling policy; `attr` is a packed `struct sched_attr`."""
+    _call("sched_setattr", 0, attr, 0)
+
+
+def ioprio_set(ioprio: int) -> None:
+    """Set the calling thread's I/O priority: the class from bit 13 on, and the level."""
+    _call("ioprio_set", 1, 0, ioprio)  # IOPRIO_WHO_PROCESS, ourselves
 
 
 def personality(persona: int) -> int:

@@ -100,6 +100,14 @@ class Confinement:
         if (persona := _PERSONALITIES[domain]) is not None:
             syscalls.personality(persona)
 
+    def set_scheduling(self) -> None:
+        """Its turns at the CPU and the disk, while this process may ask for better ones."""
+        scheduler, io_priority = self.process.scheduler, self.process.io_priority
+        if scheduler is not None or io_priority is not None:
+            from labcontainer.runtime import scheduling
+
+            scheduling.apply(scheduler, io_priority)
+
     def take_stdio(self) -> None:
         """Give the standard streams to the user, who could else not open /dev/stdout again."""
         for fd in (0, 1, 2):

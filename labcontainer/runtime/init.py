@@ -176,6 +176,7 @@ class Init:
     def confine(self) -> None:
         """Become the user, with no more rights than the program is to have."""
         self.confinement.set_personality(self.spec.personality)
+        self.confinement.set_scheduling()
         self.confinement.take_stdio()
         self.confinement.become_user()
         if self.launch.die_with_parent:

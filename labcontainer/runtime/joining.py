@@ -80,6 +80,7 @@ class Joining:
             self._take_terminal()
             confinement = self.confinement
             confinement.set_personality(self.spec.personality)
+            confinement.set_scheduling()
             confinement.take_stdio()
             confinement.become_user()
             confinement.find_program()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from labcontainer.runtime.scheduling import Scheduler
+
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 _INFINITY = 2**64 - 1
 _IPC_SYSCTLS = (
@@ -64,8 +66,8 @@ class Process(Record):
     oom_score_adj: int | None = None
     apparmor_profile: str = ""
     selinux_label: str = ""
-    io_priority: tuple[str, int] | None = None
-    scheduler: dict[str, Any] | None = None
+    io_priority: int | None = None
+    scheduler: Scheduler | None = None
 
 
 class Hook(Record):
@@ -360,7 +362,7 @@ def read_process(document: Any, where: str = "process") -> Process:
         apparmor_profile=entry.string("apparmorProfile"),
         selinux_label=entry.string("selinuxLabel"),
         io_priority=_io_priority(entry),
-        scheduler=entry.child("scheduler").value or None,
+        scheduler=_scheduler(entry),
     )
 
 
@@ -397,8 +399,17 @@ def _oom_score(process: Reader) -> int | None:
     return process.integer("oomScoreAdj", low=-1000, high=1000)
 
 
-def _io_priority(process: Reader) -> tuple[str, int] | None:
+def _io_priority(process: Reader) -> int | None:
     if "ioPriority" not in process:
         return None
-    entry = process.child("ioPriority")
-    return entry.string("class"), entry.integer("priority", high=7)
+    from labcontainer.runtime import scheduling
+
+    return scheduling.read_io_priority(process.child("ioPriority"))
+
+
+def _scheduler(process: Reader) -> Scheduler | None:
+    if "scheduler" not in process:
+        return None
+    from labcontainer.runtime import scheduling
+
+    return scheduling.read_scheduler(process.child("scheduler"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
@@ -10,6 +11,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -282,6 +284,46 @@ def test_terminal_without_a_socket_is_refused(home: OciHome) -> None:
     done = home.call("create", "--bundle", bundle.path, bundle.id)
     assert done.returncode == 1
     assert "--console-socket" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_scheduling_and_io_priority(home: OciHome, verb: str) -> None:
+    ioprio_get = {"x86_64": 252, "aarch64": 31}[os.uname().machine]
+    bundle = home.bundle("sleep", "1000")
+    wanted = {
+        "scheduler": {"policy": "SCHED_BATCH", "nice": 5},
+        "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 6},
+    }
+    if verb == "run":
+        bundle.process.update(wanted)
+    pid = home.start(bundle)
+    if verb == "exec":
+        document = home.place / "process.json"
+        document.write_text(json.dumps(bundle.process | wanted))
+        words = ("--detach", "--pid-file", home.place / "pid", "--process", document, bundle.id)
+        with open(home.place / "log", "wb") as log:
+            subprocess.run(home.argv("exec", *words), stdout=log, stderr=log, check=True)
+        pid = int((home.place / "pid").read_text())
+    assert os.sched_getscheduler(pid) == os.SCHED_BATCH
+    assert os.getpriority(os.PRIO_PROCESS, pid) == 5
+    assert ctypes.CDLL(None).syscall(ioprio_get, 1, pid) == 2 << 13 | 6
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("scheduler", {"policy": "SCHED_SOON"}),
+        ("scheduler", {"policy": "SCHED_OTHER", "flags": ["SCHED_FLAG_LATER"]}),
+        ("scheduler", {"policy": "SCHED_OTHER", "nice": 20}),
+        ("ioPriority", {"class": "IOPRIO_CLASS_NONE", "priority": 1}),
+        ("ioPriority", {"class": "IOPRIO_CLASS_RT", "priority": 8}),
+    ],
+)
+def test_scheduling_that_there_is_not(home: OciHome, field: str, value: dict[str, Any]) -> None:
+    bundle = home.bundle("true")
+    bundle.process[field] = value
+    done = home.run(bundle)
+    assert done.returncode == 1 and f"process.{field}" in done.stderr, done
 
 
 def test_preserved_descriptors_and_no_others(home: OciHome, tmp_path: Path) -> None:
