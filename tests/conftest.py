@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,7 @@ def _hear_interrupts() -> None:
 
 
 _skips: list[tuple[str, str]] = []
+_changed: list[str] = []  # what workers, all together, have left behind
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -130,6 +131,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if _changed:
+        terminalreporter.section("the test run left the machine changed", red=True)
+        terminalreporter.write_line("\n".join(_changed))
     if config.getoption("--no-unlisted-skips") and unlisted(config):
         terminalreporter.section("skips that tests/allowed_skips.txt does not name", red=True)
         for nodeid, reason in unlisted(config):
@@ -149,11 +153,33 @@ def _left_behind(before: machine.Facts, kinds: Sequence[str]) -> list[str]:
     return left
 
 
+OWN = ["descriptors", "processes"]  # what is known to be of one process's making
+EVERYTHING = [*OWN, "mounts", "cgroups", "links", "rules", "files", "settings"]
+
+
 def _kinds(config: pytest.Config) -> list[str]:
-    # On a machine that others use too, only what carries our mark can be blamed on a test.
-    everything = ["mounts", "descriptors", "processes", "cgroups", "links", "rules", "files",
-                  "settings"]  # fmt: skip
-    return everything if config.getoption("--whole-machine") else ["descriptors", "processes"]
+    # On a machine that others use too, and beside other workers (pytest-xdist), only what carries
+    # our mark can be blamed on a test.
+    alone = config.getoption("--whole-machine") and not _is_worker(config)
+    return EVERYTHING if alone else OWN
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Where workers share the tests out among them, the machine is looked at around all of them."""
+    spread = getattr(session.config.option, "numprocesses", None) and not _is_worker(session.config)
+    before = machine.look() if spread else {}
+    found = yield
+    if spread and session.config.getoption("--whole-machine"):
+        left = _left_behind(before, [kind for kind in EVERYTHING if kind not in OWN])
+        if left:
+            _changed.extend(left)
+            session.testsfailed += 1
+    return found
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,6 +1,6 @@
 """Runs the steps of `make test`, each a process, and sums up what was not run and why.
 
-    python tests/run.py lint types unit        steps by name; all of them run, whatever fails
+python tests/run.py lint types unit        steps by name; all of them run, whatever fails
 """
 
 from __future__ import annotations
@@ -24,18 +24,23 @@ def pytest(*paths: str) -> tuple[str, ...]:
     return ("pytest", "-q", *paths)
 
 
+def spread(path: str) -> tuple[str, ...]:
+    """A step whose tests do not disturb one another: a worker for each processor."""
+    return (*pytest(path), "--numprocesses=logical", "--maxprocesses=4", "--dist=worksteal")
+
+
 STEPS: dict[str, tuple[str, ...]] = {
     "lint": ("ruff", "check", "--quiet", "."),
     "types": ("mypy", "--no-error-summary"),
     "contract": ("lint-imports", "--no-cache", "--no-logo"),
-    "unit": pytest("tests/unit"),
+    "unit": spread("tests/unit"),
     "architecture": pytest("tests/architecture"),
     "system": pytest("tests/system"),
     "api": pytest("tests/api"),
     "engines": pytest("tests/engines"),
-    "notebooks": pytest("tests/notebooks"),
-    "vm": pytest("tests/vm"),
-    "guest": pytest("tests/guest"),
+    "notebooks": spread("tests/notebooks"),
+    "vm": spread("tests/vm"),
+    "guest": spread("tests/guest"),
     "browser": pytest("tests/browser"),
     "hub": pytest("tests/hub"),  # minutes, and downloads: not a part of `make test`
 }

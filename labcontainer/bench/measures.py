@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,19 +27,24 @@ NAMES = ("process", "mnt namespace", "pid namespace", "uts namespace", "ipc name
 QUICK = ("process", "pid namespace", "net namespace", "bubblewrap", "UML")
 WORKER = Path(__file__).resolve().parent / "worker.py"
 FAILURES = (LabError, OSError, ValueError, subprocess.SubprocessError)
+FEWEST = 2  # rounds that count, however slow the machine is
 Told = Callable[[str], object]
 
 
 class Plan(Record):
-    """How much is measured: rounds, numbers of instances for memory, and who."""
+    """How much is measured: rounds, numbers of instances for memory, and who.
+
+    `patience`: seconds after which no further round of one kind begins, once there are FEWEST.
+    """
 
     runs: int = 15
+    patience: float = float("inf")
     instances: tuple[int, ...] = (1, 2, 5, 10, 20, 50)
     names: tuple[str, ...] = NAMES
     note: str = ""
 
 
-QUICK_PLAN = Plan(runs=5, instances=(1, 2), names=QUICK)
+QUICK_PLAN = Plan(runs=5, patience=8, instances=(1, 2), names=QUICK)
 
 
 class Run:
@@ -161,7 +167,10 @@ class Run:
     ) -> None:
         """Let them take turns; the first round does not count."""
         draw = samples.turns()
+        ends = time.monotonic() + self.plan.patience
         for number in range(self.plan.runs + 1):
+            if number > FEWEST and time.monotonic() > ends:
+                break
             self.tell(f"{what}: round {number} of {self.plan.runs}")
             order = list(self.subjects)
             draw.shuffle(order)

@@ -160,7 +160,7 @@ AT_ONCE = 2  # a guest has one processor
 
 
 def run_there(spec_path: str, path: Path) -> subprocess.CompletedProcess[str]:
-    words = [word for word in nbval(path, 120) if word != "--nbval-current-env"]
+    words = [word for word in nbval(path) if word != "--nbval-current-env"]
     with learner(UID) as student:
         return confined(student, spec_path, *words, f"--nbval-kernel-name={guest_kernel.NAME}")
 

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 SANITIZE = ROOT / "tests/notebooks/sanitize.cfg"
 ORDINARY = 1000
+SECONDS_A_CELL = 120  # a busy machine; what a notebook may take is counted in processor time
 # Judges each (id, code) of a list on standard input; one outcome a line.
 JUDGE = """
 import json, sys
@@ -96,7 +97,7 @@ def who_can(path: Path) -> list[int]:
     return [uid for uid in users() if not uid or tier(path) != "T2"] or users()
 
 
-def nbval(path: Path, seconds: int = 60) -> list[str]:
+def nbval(path: Path, seconds: int = SECONDS_A_CELL) -> list[str]:
     """The command that runs a notebook and compares its outputs with the stored ones."""
     options = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", f"--rootdir={path.parent}"]
     options += ["--nbval", "--nbval-current-env", f"--nbval-sanitize-with={SANITIZE}"]

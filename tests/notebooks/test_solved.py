@@ -14,9 +14,16 @@ import nbformat
 import pytest
 
 from labcontainer.lab.exercise import NOT_CHECKED, every, find
-from tests.notebooks.learner import NOTEBOOKS, Learner, code_cells, learner, users
+from tests.notebooks.learner import (
+    NOTEBOOKS,
+    SECONDS_A_CELL,
+    Learner,
+    code_cells,
+    learner,
+    users,
+)
 
-pytestmark = [pytest.mark.requires("sandbox"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.requires("sandbox"), pytest.mark.timeout(300)]
 
 
 def solved(path: Path, home: Path) -> Path:
@@ -37,11 +44,11 @@ def run(student: Learner, path: Path) -> list[str]:
         "import sys; from pathlib import Path; from labcontainer.lab import author;"
         "import nbformat; from nbclient import NotebookClient;"
         "path = Path(sys.argv[1]); notebook = nbformat.read(path, as_version=4);"
-        "NotebookClient(notebook, timeout=60, kernel_name='python3',"
+        f"NotebookClient(notebook, timeout={SECONDS_A_CELL}, kernel_name='python3',"
         " resources={'metadata': {'path': str(path.parent)}}).execute();"
         "nbformat.write(notebook, path)"
     )
-    ended = student.run([sys.executable, "-c", say, path], timeout=150)
+    ended = student.run([sys.executable, "-c", say, path], timeout=240)
     assert ended.returncode == 0, ended.stderr[-3000:]
     outputs = [o for c in code_cells(nbformat.read(path, as_version=4)) for o in c.outputs]
     return [o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in outputs]

@@ -213,6 +213,14 @@ def test_a_subject_that_fails_is_out_and_the_others_go_on() -> None:
     assert list(going.subjects) == ["process"] and "UML" in going.absent
 
 
+def test_a_slow_machine_has_fewer_rounds_and_never_less_than_two() -> None:
+    going = measures.Run(measures.Plan(runs=9, patience=0, names=("process",)))
+    going.subjects = {"process": subjects.process()}
+    found: dataset.Samples = {}
+    going._rounds("start", lambda subject: {"start": subject.start()}, found)
+    assert len(found["start"]["process"]) == measures.FEWEST
+
+
 def run(*words: str) -> int:
     return main.main(["bench", *words])
 
