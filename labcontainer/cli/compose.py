@@ -1,22 +1,19 @@
 """`labcontainer compose VERB …`: a project of services, by Docker Compose's words.
 
-The verbs' words are here; what they do is in compose_doing.py and compose_showing.py, and what that
-stands on in the room compose/, which is loaded when a verb runs.
+The verbs' words are in compose_words.py, what they do in compose_doing.py, compose_running.py and
+compose_showing.py; what that stands on is the room compose/, which is loaded when a verb runs.
 """
 
 from __future__ import annotations
 
 from labcontainer import errors
+from labcontainer.cli import compose_progress, compose_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace, _SubParsersAction
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Callable
     from types import ModuleType
-
-    Verbs = _SubParsersAction[ArgumentParser]
-
-PULL = ("always", "missing", "never", "policy")
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -30,11 +27,11 @@ def configure(parser: ArgumentParser) -> None:
         ".env")  # fmt: skip
     add("--project-directory", default="", metavar="DIR", help="what paths are relative to")
     add("--ansi", choices=("auto", "always", "never"), default="", help="colours")
-    add("--progress", choices=("auto", "plain", "tty", "quiet"), default="auto", help="quiet: "
-        "nothing; all others: a line for each step")  # fmt: skip
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for words in (_life, _making, _running, _looking):
-        words(verbs)
+    add("--parallel", type=int, default=0, metavar="N", help="at most so many things at a time; "
+        "-1 is as many as there are (default)")  # fmt: skip
+    add("--progress", choices=("auto", "tty", "plain", "json", "quiet"), default="", help="how "
+        "steps are told: auto is tty on a terminal, plain elsewhere")  # fmt: skip
+    compose_words.add(parser.add_subparsers(dest="verb", required=True, metavar="VERB"))
 
 
 def run(args: Namespace) -> int:
@@ -47,271 +44,16 @@ def run(args: Namespace) -> int:
     else:
         from labcontainer.cli import compose_doing as module
     verb: Callable[[Namespace], int] = getattr(module, f"run_{args.verb}")
-    return verb(args)
+    with compose_progress.of(args) as args.tell:
+        return verb(args)
 
 
-SHOWING = {"config", "events", "images", "logs", "ls", "port", "ps", "top"}
-RUNNING = {"build", "cp", "exec", "pull", "push", "run", "watch"}
+SHOWING = set("config events images logs ls port ps stats top version volumes".split())
+RUNNING = set("attach build commit cp exec export pull push run watch".split())
 
 
-def _verb(verbs: Verbs, name: str, help: str, *, services: bool = True) -> ArgumentParser:
-    parser: ArgumentParser = verbs.add_parser(name, allow_abbrev=False, help=help, description=help)
-    if services:
-        parser.add_argument("services", nargs="*", metavar="SERVICE", help="only these")
-    return parser
-
-
-def _switches(parser: ArgumentParser, *words: tuple[str, str]) -> None:
-    for names, help in words:
-        parser.add_argument(*names.split(), action="store_true", help=help)
-
-
-def _only_services(parser: ArgumentParser) -> None:
-    parser.add_argument("--services", dest="only_services", action="store_true",
-                        help="only the names of services")  # fmt: skip
-
-
-def _timeout(parser: ArgumentParser) -> None:
-    parser.add_argument("-t", "--timeout", type=int, metavar="SECONDS",
-                        help="before a stop becomes a kill")  # fmt: skip
-
-
-def _index(parser: ArgumentParser) -> None:
-    parser.add_argument("--index", type=int, default=0, metavar="N", help="which of several "
-                        "containers")  # fmt: skip
-
-
-# --- up, down and what is between -----------------------------------------------------------------
-
-
-def _making(verbs: Verbs) -> None:
-    up = _verb(verbs, "up", "make and start all that the files say, and show its output")
-    _creating(up)
-    _switches(
-        up,
-        ("-d --detach", "in the background"),
-        ("--abort-on-container-exit", "stop all when one ends"),
-        ("--abort-on-container-failure", "stop all when one fails"),
-        ("--attach-dependencies", "show the output of dependencies too"),
-        ("--no-color", "without colours"),
-        ("--no-log-prefix", "without the containers' names"),
-        ("--no-start", "make everything, start nothing"),
-        ("--wait", "in the background; until all run, or are healthy"),
-        ("-w --watch", "then do what `develop.watch` says"),
-    )
-    for name in ("--attach", "--no-attach"):
-        up.add_argument(name, action="append", default=[], metavar="SERVICE", help="whose output")
-    up.add_argument("--exit-code-from", default="", metavar="SERVICE", help="end with its status")
-    up.add_argument("--wait-timeout", type=float, metavar="SECONDS", help="at most")
-    create = _verb(verbs, "create", "make containers, start nothing")
-    _creating(create)
-    down = _verb(verbs, "down", "stop and remove what up has made")
-    _switches(
-        down,
-        ("--remove-orphans", "containers of services that the files do not have, too"),
-        ("-v --volumes", "named volumes of the files and anonymous ones too"),
-    )
-    down.add_argument("--rmi", choices=("local", "all"), default="", help="images too")
-    _timeout(down)
-
-
-def _creating(parser: ArgumentParser) -> None:
-    """What `up` and `create` share."""
-    _switches(
-        parser,
-        ("--always-recreate-deps", "make dependencies anew too"),
-        ("--build", "build images first"),
-        ("--dry-run", "print what would be done to containers"),
-        ("--force-recreate", "make all anew"),
-        ("--no-build", "do not build, even what is missing"),
-        ("--no-deps", "without what the services depend on"),
-        ("--no-recreate", "leave what there is"),
-        ("--quiet-build", "say nothing of builds"),
-        ("--quiet-pull", "say nothing of pulls"),
-        ("--remove-orphans", "remove containers of services that the files do not have"),
-        ("-V --renew-anon-volumes", "new anonymous volumes"),
-        ("-y --yes", "ask nothing"),
-    )
-    parser.add_argument("--pull", choices=PULL, default="policy", help="when to pull images")
-    parser.add_argument("--scale", action="append", default=[], metavar="SERVICE=N",
-                        help="how many containers")  # fmt: skip
-    _timeout(parser)
-
-
-def _life(verbs: Verbs) -> None:
-    start = _verb(verbs, "start", "start containers that were stopped")
-    _switches(start, ("--wait", "until all run, or are healthy"))
-    start.add_argument("--wait-timeout", type=float, metavar="SECONDS", help="at most")
-    _timeout(_verb(verbs, "stop", "stop containers, remove nothing"))
-    restart = _verb(verbs, "restart", "stop and start containers")
-    _timeout(restart)
-    _switches(restart, ("--no-deps", "not those that depend on them"))
-    kill = _verb(verbs, "kill", "send a signal to containers")
-    kill.add_argument("-s", "--signal", default="SIGKILL", metavar="SIGNAL", help="SIGKILL by "
-                      "default")  # fmt: skip
-    _switches(kill, ("--remove-orphans", "those of other services too"))
-    rm = _verb(verbs, "rm", "remove containers that are stopped")
-    _switches(
-        rm,
-        ("-f --force", "do not ask"),
-        ("-s --stop", "stop them first"),
-        ("-v --volumes", "their anonymous volumes too"),
-    )
-    _verb(verbs, "pause", "freeze all processes of containers")
-    _verb(verbs, "unpause", "let frozen containers go on")
-
-
-# --- programs and images --------------------------------------------------------------------------
-
-
-def _running(verbs: Verbs) -> None:
-    import argparse
-
-    one = _verb(verbs, "exec", "run one more program in a service's container", services=False)
-    _switches(
-        one,
-        ("-d --detach", "do not wait for it"),
-        ("-T --no-tty", "without a terminal of its own"),
-        ("--privileged", "with all capabilities"),
-    )
-    _index(one)
-    run = _verb(verbs, "run", "run one command in a container of its own", services=False)
-    _switches(
-        run,
-        ("--build", "build its image first"),
-        ("-d --detach", "in the background; prints the name"),
-        ("--no-deps", "without what it depends on"),
-        ("-T --no-tty", "without a terminal of its own"),
-        ("--remove-orphans", "remove containers of services that the files do not have"),
-        ("--rm", "remove it when it ends"),
-        ("-P --service-ports", "publish the service's ports"),
-        ("--use-aliases", "be found by the service's names"),
-        ("-q --quiet", "say nothing of what is made"),
-    )
-    for names, meta, help in (
-        ("--cap-add", "NAME", "a capability more"), ("--cap-drop", "NAME", "one less"),
-        ("-l --label", "KEY=VALUE", "a label"), ("-p --publish", "PORT", "publish a port"),
-        ("-v --volume", "SRC:DST", "one more volume"),
-    ):  # fmt: skip
-        run.add_argument(*names.split(), action="append", default=[], metavar=meta, help=help)
-    run.add_argument("--name", default="", metavar="NAME", help="the container's name")
-    run.add_argument("--entrypoint", metavar="COMMAND", help="instead of the image's")
-    run.add_argument("--pull", choices=PULL, default="policy", help="when to pull images")
-    for parser in (one, run):
-        add = parser.add_argument
-        add("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="a variable")
-        add("-i", "--interactive", action="store_true", default=True, help="connect standard "
-            "input (default)")  # fmt: skip
-        add("-u", "--user", default="", metavar="USER[:GROUP]", help="who runs it")
-        add("-w", "--workdir", default="", metavar="DIR", help="where it starts")
-        add("service", metavar="SERVICE", help="whose container")
-        add("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the program")
-    cp = _verb(verbs, "cp", "copy files from or into a service's container", services=False)
-    _switches(cp, ("-a --archive", "keep owners"), ("-L --follow-link", "what a link leads to"))
-    _index(cp)
-    cp.add_argument("source", metavar="SRC", help="PATH, SERVICE:PATH, or - for a tar archive")
-    cp.add_argument("target", metavar="DEST", help="the same; one of the two is a service's")
-    _imaging(verbs)
-
-
-def _imaging(verbs: Verbs) -> None:
-    build = _verb(verbs, "build", "build the images of services")
-    build.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE",
-                       help="set an ARG")  # fmt: skip
-    _switches(
-        build,
-        ("--no-cache", "build every step anew"),
-        ("--pull", "ask for newer base images"),
-        ("--push", "push them afterwards"),
-        ("-q --quiet", "say nothing"),
-        ("--with-dependencies", "what the services depend on too"),
-    )
-    pull = _verb(verbs, "pull", "pull the images of services")
-    _switches(
-        pull,
-        ("--ignore-buildable", "not those that can be built"),
-        ("--ignore-pull-failures", "go on after a failure"),
-        ("--include-deps", "what the services depend on too"),
-        ("-q --quiet", "say nothing"),
-    )
-    push = _verb(verbs, "push", "push the images of services that are built")
-    _switches(
-        push,
-        ("--ignore-push-failures", "go on after a failure"),
-        ("--include-deps", "what the services depend on too"),
-        ("-q --quiet", "say nothing"),
-    )
-    watch = _verb(verbs, "watch", "do what `develop.watch` says when files change")
-    _switches(watch, ("--no-up", "do not build and start first"), ("--quiet", "no build output"))
-
-
-# --- looking --------------------------------------------------------------------------------------
-
-
-def _looking(verbs: Verbs) -> None:
-    ps = _verb(verbs, "ps", "list the project's containers")
-    _switches(
-        ps,
-        ("-a --all", "those that have ended, and those of `run`, too"),
-        ("--no-trunc", "whole ids and commands"),
-        ("-q --quiet", "only ids"),
-    )
-    _only_services(ps)
-    ps.add_argument("--status", action="append", default=[], metavar="STATE", help="only these")
-    ps.add_argument("--filter", action="append", default=[], metavar="status=STATE",
-                    help="only these")  # fmt: skip
-    logs = _verb(verbs, "logs", "print what containers have said")
-    _switches(
-        logs,
-        ("-f --follow", "go on as they say more"),
-        ("--no-color", "without colours"),
-        ("--no-log-prefix", "without the containers' names"),
-        ("-t --timestamps", "when each line was written"),
-    )
-    _index(logs)
-    for name in ("--since", "--until"):
-        logs.add_argument(name, default="", metavar="TIME", help="such as 10m or a date")
-    logs.add_argument("-n", "--tail", default="all", metavar="LINES", help="only so many from the "
-                      "end")  # fmt: skip
-    events = _verb(verbs, "events", "print what happens to containers")
-    _switches(events, ("--json", "as JSON"))
-    images = _verb(verbs, "images", "list the images of containers")
-    _verb(verbs, "top", "list the processes of containers")
-    port = _verb(verbs, "port", "where a service's port is on the host", services=False)
-    port.add_argument("--protocol", choices=("tcp", "udp"), default="tcp", help="tcp by default")
-    _index(port)
-    port.add_argument("service", metavar="SERVICE", help="whose port")
-    port.add_argument("port", metavar="PORT", help="in the container")
-    ls = _verb(verbs, "ls", "list the projects at the daemon", services=False)
-    _switches(ls, ("-a --all", "those that have ended too"))
-    ls.add_argument("--filter", action="append", default=[], metavar="name=NAME", help="only these")
-    for parser in (ls, images):
-        _switches(parser, ("-q --quiet", "only names or ids"))
-    for parser in (ls, images, ps):
-        parser.add_argument("--format", default="", metavar="FORM", help="table, json or template")
-    _config(verbs)
-
-
-def _config(verbs: Verbs) -> None:
-    config = _verb(verbs, "config", "print all files as one, or refuse them")
-    _switches(
-        config,
-        ("--environment", "the variables"),
-        ("--images", "only the names of images"),
-        ("--networks", "only the keys of networks"),
-        ("--profiles", "only the names of profiles"),
-        ("-q --quiet", "only check"),
-        ("--variables", "the variables that the files use"),
-        ("--volumes", "only the keys of volumes"),
-    )
-    _only_services(config)
-    config.add_argument("--format", choices=("yaml", "json"), default="yaml", help="yaml or json")
-    config.add_argument("--hash", metavar="SERVICES", help="hashes of these services; * is all")
-    config.add_argument("-o", "--output", default="", metavar="FILE", help="write there")
-
-
-def numbers(words: list[str]) -> dict[str, int]:
-    """`--scale SERVICE=N`.
+def numbers(words: list[str], flag: str = "--scale") -> dict[str, int]:
+    """The words `SERVICE=N` of `up --scale` and `scale`.
 
     Raises:
         UsageError: a word is none.
@@ -320,6 +62,6 @@ def numbers(words: list[str]) -> dict[str, int]:
     for word in words:
         name, equals, number = word.partition("=")
         if not equals or not number.isdecimal():
-            raise errors.UsageError(f"invalid value {word!r} for --scale: it is SERVICE=N")
+            raise errors.UsageError(f"invalid value {word!r} for {flag}: it is SERVICE=N")
         found[name] = int(number)
     return found

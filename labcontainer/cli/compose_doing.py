@@ -1,14 +1,16 @@
-"""`compose up create down start stop restart kill rm pause unpause`."""
+"""`compose up create scale down start stop restart kill rm wait pause unpause`."""
 
 from __future__ import annotations
 
+import queue
 import signal
 import sys
+import threading
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from labcontainer import errors
-from labcontainer.cli import compose, looking
+from labcontainer.cli import compose, compose_progress, looking
 from labcontainer.cli import compose_project as shared
 from labcontainer.client import daemon
 from labcontainer.client.api import Client
@@ -18,8 +20,6 @@ from labcontainer.compose.happenings import Happenings
 from labcontainer.compose.model import Project
 from labcontainer.compose.observed import Container
 from labcontainer.compose.output import Printer
-
-Tell = Callable[[str, str], None]
 
 # --- up and create --------------------------------------------------------------------------------
 
@@ -109,11 +109,14 @@ def _check_up(args: Namespace) -> None:
 
 def _in_foreground(
     args: Namespace, client: Client, project: Project, made: up.Made, happenings: Happenings,
-    tell: Tell,
+    tell: compose_progress.Steps,
 ) -> int:  # fmt: skip
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     colour = shared.colours(args, off=args.no_color)
-    printer = Printer(sys.stdout, colour=colour, prefix=not args.no_log_prefix)
+    printer = Printer(
+        sys.stdout, colour=colour, prefix=not args.no_log_prefix, clock=args.timestamps
+    )
+    tell.beside_output()
     work = Attached(
         client, project, made.there, happenings, printer, tell, _silent(args, project),
         args.abort_on_container_exit, args.abort_on_container_failure, args.exit_code_from,
@@ -135,6 +138,18 @@ def _silent(args: Namespace, project: Project) -> set[str]:
         shown = set(args.services)
     quiet = {name for name, one in project.services.items() if one.get("attach") is False}
     return set(project.services) - shown | set(args.no_attach) | (quiet - set(args.attach))
+
+
+def run_scale(args: Namespace) -> int:
+    """Have so many containers of services, and leave all others."""
+    numbers = compose.numbers(args.numbers, "scale")
+    project, client, tell = shared.load(args, list(numbers)), daemon.client(), shared.tell(args)
+    project = project.only(numbers, dependencies=not args.no_deps).scaled(numbers)
+    asked = up.Asked(plan.Wishes(targets=frozenset(numbers)), ignore_orphans=True)
+    with Happenings(client, project.name) as happenings:
+        made = up.create(client, project, tell, asked)
+        starting.start(client, project, made.there, happenings, tell, made.anew)
+    return 0
 
 
 # --- down -----------------------------------------------------------------------------------------
@@ -209,8 +224,49 @@ def run_restart(args: Namespace) -> int:
             client.post(f"/containers/{one.id}/restart", t=args.timeout)
             tell(f"Container {one.name}", "Started")
 
-    graph.walk(graph.needs({name: project.services[name] for name in names}), act)
+    services = {name: project.services[name] for name in names}
+    graph.walk(graph.needs(services), act, most=project.parallel)
     return 0
+
+
+def run_wait(args: Namespace) -> int:
+    """Wait until containers have ended; the status of the last one, or of the first for `down`."""
+    client = daemon.client()
+    project = shared.found(args, client, args.services)
+    there = observed.containers(client, project.name)
+    chosen = shared.chosen(project, there, args.services)
+    if not chosen:
+        raise errors.NotFoundError(f"no containers for project {project.name!r}")
+    status = 0
+    for identity, status in _endings(client, chosen):
+        print(f'container "{identity}" exited with status code {status}', flush=True)
+        if args.down_project:
+            down.down(client, project, shared.tell(args), orphans=True)
+            break
+    return status
+
+
+def _endings(client: Client, containers: list[Container]) -> Iterator[tuple[str, int]]:
+    """(id, exit status) of containers, as they end.
+
+    Raises:
+        LabError: the daemon could not wait.
+    """
+    ended: queue.SimpleQueue[tuple[str, int] | errors.LabError] = queue.SimpleQueue()
+
+    def wait(identity: str) -> None:
+        try:
+            ended.put((identity, client.post(f"/containers/{identity}/wait")["StatusCode"]))
+        except errors.LabError as error:
+            ended.put(error)
+
+    for one in containers:
+        threading.Thread(target=wait, args=(one.id,), daemon=True).start()
+    for _ in containers:
+        found = ended.get()
+        if isinstance(found, errors.LabError):
+            raise found
+        yield found
 
 
 def _each(args: Namespace, verb: str, words: tuple[str, str], only: Callable[[Container], bool],
@@ -256,6 +312,7 @@ def run_rm(args: Namespace) -> int:
         print("No stopped containers", file=sys.stderr)
         return 0
     names = ", ".join(one.name for one in stopped)
+    tell.leave()
     if not args.force and not looking.sure(f"This will remove {names}."):
         return 0
     for one in stopped:

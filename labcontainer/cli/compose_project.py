@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 import sys
-import threading
 from argparse import Namespace
-from collections.abc import Callable
 
 from labcontainer import errors
+from labcontainer.cli import compose_progress
 from labcontainer.client.api import Client
 from labcontainer.compose import loading, observed, sources
 from labcontainer.compose.model import Project
 from labcontainer.compose.observed import Container, Containers
-
-_lock = threading.Lock()
 
 
 def asked(args: Namespace) -> sources.Asked:
@@ -36,7 +35,8 @@ def load(args: Namespace, names: list[str] | None = None) -> Project:
     Raises:
         LabError: there are no files, or they are wrong.
     """
-    return loading.load(asked(args), os.getcwd(), warn, tuple(names or ()))
+    project = loading.load(asked(args), os.getcwd(), warn, tuple(names or ()))
+    return _limited(project, args)
 
 
 def found(args: Namespace, client: Client, names: list[str] | None = None) -> Project:
@@ -54,7 +54,20 @@ def found(args: Namespace, client: Client, names: list[str] | None = None) -> Pr
     project = observed.project(client, name)
     for one in names or ():
         project.service(one)
-    return project
+    return _limited(project, args)
+
+
+def _limited(project: Project, args: Namespace) -> Project:
+    """The project with --parallel or COMPOSE_PARALLEL_LIMIT.
+
+    Raises:
+        UsageError: it is no number.
+    """
+    known = {**os.environ, **project.environment}
+    word = str(args.parallel or known.get("COMPOSE_PARALLEL_LIMIT", ""))
+    if not re.fullmatch(r"(-?\d+)?", word):
+        raise errors.UsageError(f"COMPOSE_PARALLEL_LIMIT={word}: it is a number, or -1")
+    return dataclasses.replace(project, parallel=max(int(word or 0), 0))
 
 
 def chosen(project: Project, there: Containers, names: list[str]) -> list[Container]:
@@ -70,31 +83,28 @@ def chosen(project: Project, there: Containers, names: list[str]) -> list[Contai
     return [one for name in known for one in there.get(name, ())]
 
 
-def one_of(client: Client, project: Project, service: str, index: int) -> Container:
-    """A service's running container, the first one or that with this number.
+def one_of(
+    client: Client, project: Project, service: str, index: int, *, running: bool = True
+) -> Container:
+    """A service's container, the first one or that with this number.
 
     Raises:
-        StateError: there is none.
+        StateError: there is none, or none that runs.
     """
     project.service(service)
     there = observed.containers(client, project.name)
     for one in there.get(service, ()):
-        if one.running and index in (0, one.number):
+        if (one.running or not running) and index in (0, one.number):
             return one
     which = f" with index {index}" if index else ""
-    raise errors.StateError(f'service "{service}" is not running{which}')
+    why = "is not running" if running else "has no container"
+    raise errors.StateError(f'service "{service}" {why}{which}')
 
 
-def tell(args: Namespace, *, quiet: bool = False) -> Callable[[str, str], None]:
-    """Who is told of steps: a line for each on standard error, or nobody."""
-    if quiet or args.progress == "quiet":
-        return lambda _subject, _status: None
-
-    def line(subject: str, status: str) -> None:
-        with _lock:
-            print(f" {subject}  {status}", file=sys.stderr, flush=True)
-
-    return line
+def tell(args: Namespace, *, quiet: bool = False) -> compose_progress.Steps:
+    """Who is told of steps; with --quiet, nobody."""
+    steps: compose_progress.Steps = args.tell
+    return compose_progress.Quiet(sys.stderr) if quiet else steps
 
 
 def colours(args: Namespace, *, off: bool = False) -> bool:

@@ -1,4 +1,4 @@
-"""`compose exec cp run build pull push watch`: programs in services, and their images."""
+"""`compose attach commit cp exec export run`, `build pull push watch`: programs and images."""
 
 from __future__ import annotations
 
@@ -44,6 +44,35 @@ def run_exec(args: Namespace) -> int:
     )
 
 
+def _place(args: Namespace, *, running: bool) -> str:
+    """The id of the container that --index names."""
+    client = daemon.client()
+    project = shared.found(args, client, [args.service])
+    return shared.one_of(client, project, args.service, args.index, running=running).id
+
+
+def run_attach(args: Namespace) -> int:
+    """Connect the terminal to a service's container."""
+    args.container = _place(args, running=True)
+    return sessions.run_attach(args)
+
+
+def run_commit(args: Namespace) -> int:
+    """Make an image of what a service's container has written."""
+    from labcontainer.cli import copying
+
+    args.container = _place(args, running=False)
+    return copying.run_commit(args)
+
+
+def run_export(args: Namespace) -> int:
+    """Write all files of a service's container into a tar archive."""
+    from labcontainer.cli import transfer
+
+    args.container = _place(args, running=False)
+    return transfer.run_export(args)
+
+
 def run_cp(args: Namespace) -> int:
     """Copy from a service's first container, or into all of them."""
     from labcontainer.cli import copying
@@ -56,6 +85,8 @@ def run_cp(args: Namespace) -> int:
     project = shared.found(args, client, [name])
     project.service(name)
     there = observed.containers(client, project.name).get(name, [])
+    if args.all:
+        there += observed.containers(client, project.name, oneoff=True).get(name, [])
     chosen = [one for one in there if args.index in (0, one.number)]
     if not chosen:
         raise errors.NotFoundError(f"no container found for service {name!r}")
@@ -81,13 +112,20 @@ def run_run(args: Namespace) -> int:
         others = {name: one for name, one in alone.services.items() if name != args.service}
         others_project = alone.only(list(others)) if others else None
         if others_project is not None:
-            made = up.create(client, others_project, tell, up.Asked(ignore_orphans=True))
+            asked = up.Asked(
+                ignore_orphans=not args.remove_orphans, remove_orphans=args.remove_orphans,
+                quiet_build=args.quiet_build,
+            )  # fmt: skip
+            made = up.create(client, others_project, tell, asked)
             starting.start(client, others_project, made.there, happenings, tell, made.anew)
             _wait(client, service, made, happenings)
     single = project.only([args.service], dependencies=False)
-    asked = up.Asked(build=args.build, pull=args.pull)
-    images.ensure(client, single, tell, build=asked.build, pull=asked.pull, quiet=args.quiet)
+    images.ensure(
+        client, single, tell, build=args.build, pull=args.pull,
+        quiet=args.quiet or args.quiet_build,
+    )  # fmt: skip
     up.ensure_shared(client, single, tell)
+    tell.leave()
     identity = oneoff.create(client, project, service, _oneoff(args, tty))
     if args.detach:
         client.post(f"/containers/{identity}/start")
@@ -107,7 +145,7 @@ def _wait(client: Client, service: Service, made: up.Made, happenings: Happening
 
 
 def _oneoff(args: Namespace, tty: bool) -> oneoff.Asked:
-    variables = words_of.environment(args.env, [])
+    variables = words_of.environment(args.env, args.env_from_file)
     return oneoff.Asked(
         command=tuple(args.command), entrypoint=args.entrypoint,
         environment=words_of.pairs(variables), labels=words_of.pairs(args.label), name=args.name,
@@ -138,7 +176,7 @@ def run_build(args: Namespace) -> int:
     arguments = words_of.pairs(words_of.environment(args.build_arg, []))
     building.build_all(
         client, project, buildable, tell, quiet=args.quiet, no_cache=args.no_cache, pull=args.pull,
-        arguments=arguments,
+        arguments=arguments, memory=words_of.size("--memory", args.memory) if args.memory else 0,
     )  # fmt: skip
     for one in buildable.values() if args.push else ():
         images.push(client, one.image)
@@ -153,9 +191,10 @@ def run_pull(args: Namespace) -> int:
         one
         for one in project.services.values()
         if one.get("image") and not (args.ignore_buildable and one.build)
+        if args.policy == "always" or not observed.image_id(client, one.image)
     ]
     if not args.ignore_pull_failures:
-        images.pull_all(client, wanted, tell)
+        images.pull_all(client, wanted, tell, project.parallel)
         return 0
     for one in wanted:
         try:
@@ -202,6 +241,7 @@ def run_watch(args: Namespace) -> int:
             starting.start(client, project, made.there, happenings, tell, made.anew)
     elif not observed.containers(client, project.name):
         raise errors.StateError(f"project {project.name} does not run, and --no-up was given")
+    tell.beside_output()
     print("Watch enabled", file=sys.stderr, flush=True)
     watching.run(client, project, tell)
     return 0

@@ -1,8 +1,10 @@
-"""`compose config events images logs ls port ps top`: what the files say and what there is."""
+"""`compose config events images logs ls port ps stats top version volumes`: what there is."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import sys
 import threading
 from argparse import Namespace
@@ -11,8 +13,8 @@ from typing import Any
 from labcontainer import errors
 from labcontainer.cli import compose_project as shared
 from labcontainer.cli import format as form
-from labcontainer.cli import looking
-from labcontainer.client import daemon
+from labcontainer.cli import looking, volumes
+from labcontainer.client import daemon, times
 from labcontainer.client.api import Client
 from labcontainer.compose import grants, interpolation, labels, loading, observed, output, showing
 from labcontainer.compose import sources as files
@@ -28,10 +30,7 @@ def run_config(args: Namespace) -> int:
     """Print all files as one, in the long form, or only a part of it."""
     if args.variables:
         return _variables(args)
-    project = shared.load(args, args.services)
-    if args.services:
-        project = project.only(args.services)
-    text = _config(args, project)
+    text = _written(args) if args.no_interpolate else _config(args)
     if args.quiet:
         return 0
     if args.output:
@@ -42,7 +41,20 @@ def run_config(args: Namespace) -> int:
     return 0
 
 
-def _config(args: Namespace, project: Project) -> str:
+def _written(args: Namespace) -> str:
+    """All files as one, with their variables as they are written."""
+    found = loading.written(shared.asked(args), os.getcwd(), shared.warn)
+    if args.services:
+        found["services"] = {name: found["services"][name] for name in args.services}
+    return f"{showing.json_of(found)}\n" if args.format == "json" else showing.yaml_of(found)
+
+
+def _config(args: Namespace) -> str:
+    project = shared.load(args, args.services)
+    if args.services:
+        project = project.only(args.services)
+    if args.resolve_image_digests:
+        project = _with_digests(project)
     services = project.services
     everything = [*services.values(), *project.disabled.values()]
     if args.hash is not None:
@@ -61,6 +73,19 @@ def _config(args: Namespace, project: Project) -> str:
     return f"{showing.to_json(project)}\n" if args.format == "json" else showing.to_yaml(project)
 
 
+def _with_digests(project: Project) -> Project:
+    """The project with images by the digests that their registries know."""
+    client = daemon.client()
+    for service in list(project.services.values()):
+        name = service.get("image")
+        if name and "@" not in name:
+            digest = client.get(f"/distribution/{name}/json")["Descriptor"]["digest"]
+            words = {**service.words, "image": f"{name}@{digest}"}
+            pinned = dataclasses.replace(service, words=words, image=words["image"])
+            project = project.replaced(pinned)
+    return project
+
+
 def _hashes(project: Project, wanted: str) -> str:
     names = list(project.services) if wanted == "*" else wanted.split(",")
     lines = []
@@ -71,8 +96,6 @@ def _hashes(project: Project, wanted: str) -> str:
 
 
 def _variables(args: Namespace) -> int:
-    import os
-
     found = files.find(shared.asked(args), os.getcwd())
     heads = ["NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE"]
     rows: dict[str, Row] = {}
@@ -107,6 +130,9 @@ def run_ps(args: Namespace) -> int:
     project = shared.found(args, client, args.services)
     there = observed.containers(client, project.name)
     chosen = shared.chosen(project, there, args.services)
+    if args.orphans.lower() in ("false", "0") and project.directory:
+        strange = observed.orphans(project, there)
+        chosen = [one for one in chosen if one not in strange]
     if args.all:
         alone = observed.containers(client, project.name, oneoff=True)
         chosen += [one for members in alone.values() for one in members]
@@ -190,6 +216,23 @@ def run_images(args: Namespace) -> int:
     return 0
 
 
+def run_volumes(args: Namespace) -> int:
+    """List the project's volumes; with services, those that their containers use."""
+    client = daemon.client()
+    project = shared.found(args, client, args.services)
+    asked = {"label": [f"{labels.PROJECT}={project.name}"]}
+    found = client.get("/volumes", filters=asked)["Volumes"] or []
+    if args.services:
+        there = observed.containers(client, project.name)
+        chosen = shared.chosen(project, there, args.services)
+        used = {mount.get("Name") for one in chosen for mount in one.raw.get("Mounts") or ()}
+        found = [one for one in found if one["Name"] in used]
+    rows = [volumes.volume_row(one) for one in sorted(found, key=lambda one: str(one["Name"]))]
+    print(form.listing(rows, headers=volumes.HEADERS, columns=volumes.COLUMNS, form=args.format,
+                       quiet=args.quiet, identity="Name"), end="")  # fmt: skip
+    return 0
+
+
 # --- logs, events ---------------------------------------------------------------------------------
 
 
@@ -232,7 +275,10 @@ def run_events(args: Namespace) -> int:
     project = shared.found(args, client, args.services)
     asked = {"type": ["container"], "label": [f"{labels.PROJECT}={project.name}"]}
     try:
-        for event in client.stream("GET", "/events", filters=asked):
+        for event in client.stream(
+            "GET", "/events", filters=asked,
+            since=times.stamp(args.since), until=times.stamp(args.until),
+        ):  # fmt: skip
             known = event["Actor"].get("Attributes") or {}
             if args.services and known.get(labels.SERVICE) not in args.services:
                 continue
@@ -251,7 +297,7 @@ def _event(event: Row, known: Row) -> str:
     )  # fmt: skip
 
 
-# --- port, top ------------------------------------------------------------------------------------
+# --- port, top, stats, version --------------------------------------------------------------------
 
 
 def run_port(args: Namespace) -> int:
@@ -279,4 +325,29 @@ def run_top(args: Namespace) -> int:
             found = client.get(f"/containers/{one.id}/top")
             print(one.name)
             print(form.align([found["Titles"], *(found["Processes"] or [])], 5))
+    return 0
+
+
+def run_stats(args: Namespace) -> int:
+    """Show what the project's containers use, until interrupted."""
+    from labcontainer.cli import stats
+
+    client = daemon.client()
+    project = shared.found(args, client, args.services)
+    there = observed.containers(client, project.name)
+    chosen = shared.chosen(project, there, args.services)
+    return stats.show(client, [one.id for one in chosen if one.running or args.all], args)
+
+
+def run_version(args: Namespace) -> int:
+    """Print the version of this command."""
+    from labcontainer.cli import main
+
+    version = main.version()
+    if args.short:
+        print(version)
+    elif args.format == "json":
+        print(json.dumps({"version": version}))
+    else:
+        print(f"labcontainer compose version {version}")
     return 0

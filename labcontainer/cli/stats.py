@@ -39,6 +39,11 @@ def run(args: Namespace) -> int:
     names = args.containers
     if not names:
         names = [one["Id"] for one in client.get("/containers/json", all=args.all)]
+    return show(client, names, args)
+
+
+def show(client: api.Client, names: list[str], args: Namespace) -> int:
+    """What these containers use, once or until interrupted."""
     try:
         return once(client, names, args) if args.no_stream else follow(client, names, args)
     except KeyboardInterrupt:

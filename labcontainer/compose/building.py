@@ -33,9 +33,11 @@ _print_lock = threading.Lock()
 def build_all(
     client: Client, project: Project, services: Mapping[str, Service], tell: Tell, *,
     quiet: bool = False, no_cache: bool = False, pull: bool = False,
-    arguments: Mapping[str, str] | None = None,
+    arguments: Mapping[str, str] | None = None, memory: int = 0,
 ) -> None:  # fmt: skip
     """Build the images of services, in the order of their dependencies.
+
+    `memory` is the limit of the builder's containers in bytes, 0 for none.
 
     Raises:
         LabError: a build failed.
@@ -45,15 +47,15 @@ def build_all(
         service = services[name]
         tell(f"Image {service.image}", "Building")
         build(client, project, service, quiet=quiet, no_cache=no_cache, pull=pull,
-              arguments=arguments or {})  # fmt: skip
+              arguments=arguments or {}, memory=memory)  # fmt: skip
         tell(f"Image {service.image}", "Built")
 
-    graph.walk(graph.needs(services), act)
+    graph.walk(graph.needs(services), act, most=project.parallel)
 
 
 def build(
     client: Client, project: Project, service: Service, *, quiet: bool = False,
-    no_cache: bool = False, pull: bool = False, arguments: Mapping[str, str],
+    no_cache: bool = False, pull: bool = False, arguments: Mapping[str, str], memory: int = 0,
 ) -> str:  # fmt: skip
     """Build one image; its id.
 
@@ -72,6 +74,7 @@ def build(
             f"services.{service.name}.build.platforms", "the classic builder makes one at a time"
         )
     query = options(project, service, no_cache=no_cache, pull=pull, arguments=arguments)
+    query |= {"memory": memory} if memory else {}
     body: bytes | Iterable[bytes] = b""
     if shortforms.is_remote(words["context"]):
         query |= {"remote": words["context"], "dockerfile": words["dockerfile"]}

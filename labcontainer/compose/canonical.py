@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from labcontainer import errors
 from labcontainer.compose import shortforms
 from labcontainer.compose.document import Document
 from labcontainer.compose.scalars import (
@@ -32,13 +33,15 @@ from labcontainer.compose.scalars import (
 )
 
 
-def document(found: Document, directory: str) -> Tree:
+def document(found: Document, directory: str, *, lenient: bool = False) -> Tree:
     """The data of a checked document in its long form.
+
+    `lenient` leaves what is malformed as it is: a variable may stand there.
 
     Raises:
         SpecError: a short form is malformed, with file, line and key.
     """
-    place = Place(found, (), directory)
+    place = Place(found, (), directory, lenient)
     data = dict(found.data)
     for kind, forms in _KINDS.items():
         if kind in data:
@@ -52,9 +55,19 @@ def document(found: Document, directory: str) -> Tree:
 def _mapped(values: Tree, forms: dict[str, Form], place: Place) -> Tree:
     """Each value by the form of its key; others as they are."""
     return {
-        key: forms[key](value, place.at(key)) if key in forms and value is not None else value
+        key: _formed(forms[key], value, place.at(key))
+        if key in forms and value is not None else value
         for key, value in values.items()
-    }
+    }  # fmt: skip
+
+
+def _formed(form: Form, value: Any, place: Place) -> Any:
+    try:
+        return form(value, place)
+    except errors.SpecError:
+        if not place.lenient:
+            raise
+        return value
 
 
 def _each(form: Form) -> Form:

@@ -46,9 +46,10 @@ class Converge:
 
         def act(name: str) -> None:
             steps = {f"{at:04}": one for at, one in enumerate(plan[name])}
-            graph.walk({key: set() for key in steps}, lambda key: self._step(steps[key]))
+            graph.walk({key: set() for key in steps}, lambda key: self._step(steps[key]),
+                       most=self.project.parallel_within)  # fmt: skip
 
-        graph.walk(graph.needs(self.project.services), act)
+        graph.walk(graph.needs(self.project.services), act, most=self.project.parallel)
 
     def _step(self, action: Action) -> None:
         service = self.project.services[action.service]

@@ -100,8 +100,11 @@ def walk(
     edges: dict[str, set[str]],
     act: Callable[[str], None],
     cancel: Callable[[], None] = lambda: None,
+    most: int = 0,
 ) -> None:
     """Call `act` for each name, as soon as all that it needs are done, several at a time.
+
+    `most` at a time; 0 is as many as there are.
 
     After a failure nothing new is begun; what runs is waited for, then the first error is raised.
     `cancel` is called on Ctrl-C, so that those who run may end.
@@ -109,7 +112,7 @@ def walk(
     sorter = _sorter(edges)
     running: dict[Future[None], str] = {}
     failed: BaseException | None = None
-    with ThreadPoolExecutor(max_workers=max(len(edges), 1)) as pool:
+    with ThreadPoolExecutor(max_workers=most or max(len(edges), 1)) as pool:
         try:
             while running or (failed is None and sorter.is_active()):
                 if failed is None:

@@ -41,7 +41,7 @@ def ensure(
             to_build[name] = service
         elif step == "pull":
             to_pull[service.image] = service
-    pull_all(client, list(to_pull.values()), tell)
+    pull_all(client, list(to_pull.values()), tell, project.parallel)
     if to_build:
         building.build_all(client, project, to_build, tell, quiet=quiet)
 
@@ -101,8 +101,8 @@ def _seconds(word: str) -> float:
     return times.seconds(word)
 
 
-def pull_all(client: Client, services: list[Service], tell: Tell) -> None:
-    """Pull the images of services, several at a time.
+def pull_all(client: Client, services: list[Service], tell: Tell, most: int = 0) -> None:
+    """Pull the images of services, `most` at a time; 0 is all.
 
     Raises:
         LabError: one could not be pulled.
@@ -114,7 +114,7 @@ def pull_all(client: Client, services: list[Service], tell: Tell) -> None:
         pull(client, image, by_image[image].get("platform"))
         tell(f"Image {image}", "Pulled")
 
-    graph.walk({image: set() for image in by_image}, act)
+    graph.walk({image: set() for image in by_image}, act, most=most)
 
 
 def pull(client: Client, image: str, platform: str | None = None) -> None:

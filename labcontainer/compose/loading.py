@@ -60,6 +60,24 @@ def load(
     )  # fmt: skip
 
 
+def written(asked: sources.Asked, cwd: str, warn: Warn = lambda _text: None) -> Tree:
+    """All files as one, their variables left as they are written.
+
+    Raises:
+        SpecError: a file is wrong, with file, line and key.
+        NotFoundError: there is no file.
+    """
+    found = sources.find(asked, cwd)
+    documents = [read(one, asked.text) for one in found.files]
+    values = dict(found.values)
+    name = sources.project_name(asked, found, _name_of(documents, values))
+    loader = Loader(found.directory, values, warn, interpolate=False)
+    tree: Tree = {}
+    for one in documents:
+        tree = loader.add(tree, one)
+    return {**tree, "name": name}
+
+
 def read(path: str, stdin: str = "") -> Document:
     """Parse one file.
 
@@ -96,6 +114,7 @@ class Loader:
     including: tuple[str, ...] = ()
     documents: list[Document] = field(default_factory=list)
     unset: list[str] = field(default_factory=list)
+    interpolate: bool = True
 
     def tell(self) -> None:
         """Warn once of each variable that was not set."""
@@ -112,11 +131,13 @@ class Loader:
 
     def prepared(self, found: Document) -> tuple[Document, Tree]:
         """A document interpolated, checked, and in its long form."""
-        found = interpolation.interpolate(found, self.values, self.unset.append)
+        if self.interpolate:
+            found = interpolation.interpolate(found, self.values, self.unset.append)
         schema.check(found)
         if "version" in found.data:
             self.warn(f"{found.name}: the attribute `version` is obsolete, it will be ignored")
-        return found, canonical.document(found, self.directory)
+        lenient = not self.interpolate
+        return found, canonical.document(found, self.directory, lenient=lenient)
 
     # --- include ---
 
@@ -145,7 +166,7 @@ class Loader:
                 raise found.refuse(path, f"include cycle detected: {one} includes itself")
         inner = Loader(
             os.path.normpath(folder), self._variables(entry, folder), self.warn,
-            (*self.including, found.name, *files), self.documents, self.unset,
+            (*self.including, found.name, *files), self.documents, self.unset, self.interpolate,
         )  # fmt: skip
         tree: Tree = {}
         for one in files:
@@ -188,7 +209,7 @@ class Loader:
         other, theirs, loader = found, known, self
         if "file" in asked and asked["file"] != found.name:
             loader = Loader(os.path.dirname(asked["file"]), self.values, self.warn,
-                            (), self.documents, self.unset)  # fmt: skip
+                            (), self.documents, self.unset, self.interpolate)  # fmt: skip
             other, tree = loader.prepared(read(asked["file"]))
             theirs = tree.get("services", {})
         if asked["service"] not in theirs:

@@ -85,6 +85,10 @@ class _Merge:
         return over
 
 
+def _both(one: Any, other: Any) -> bool:
+    return isinstance(one, dict) and isinstance(other, dict)
+
+
 def _joined(base: list[Any], over: list[Any], name: str) -> list[Any]:
     """The second list behind the first; what is of the same key takes the earlier one's place."""
     found = list(base)
@@ -93,7 +97,7 @@ def _joined(base: list[Any], over: list[Any], name: str) -> list[Any]:
         same = [
             at
             for at, other in enumerate(found)
-            if one == other or (key and isinstance(one, dict) and key(one) == key(other))
+            if one == other or (key and _both(one, other) and key(one) == key(other))
         ]
         if same:
             found[same[0]] = one

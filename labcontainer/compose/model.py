@@ -94,6 +94,12 @@ class Project:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     env_files: tuple[str, ...] = ()
     extensions: Tree = field(default_factory=dict)
+    parallel: int = 0  # services that are worked at at the same time; 0 is all
+
+    @property
+    def parallel_within(self) -> int:
+        """The same for the containers of one service: with a limit, one after another."""
+        return 1 if self.parallel else 0
 
     def service(self, name: str) -> Service:
         """An enabled service.

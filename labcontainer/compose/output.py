@@ -13,6 +13,7 @@ from typing import TextIO
 from labcontainer.client import http, times
 from labcontainer.client.api import ApiError, Client
 from labcontainer.compose.observed import Container
+from labcontainer.engine import moments
 
 # ECMA-48: cyan, yellow, green, magenta, blue, and the same bright.
 COLOURS = ("36", "33", "32", "35", "34", "36;1", "33;1", "32;1", "35;1", "34;1")
@@ -21,8 +22,11 @@ COLOURS = ("36", "33", "32", "35", "34", "36;1", "33;1", "32;1", "35;1", "34;1")
 class Printer:
     """Writes whole lines of several containers, one at a time."""
 
-    def __init__(self, out: TextIO, *, colour: bool = True, prefix: bool = True) -> None:
+    def __init__(
+        self, out: TextIO, *, colour: bool = True, prefix: bool = True, clock: bool = False
+    ) -> None:
         self._out, self._colour, self._prefix = out, colour, prefix
+        self._clock = clock  # whether each line says when it came
         self._names: dict[str, str] = {}
         self._width = 0
         self._lock = threading.Lock()
@@ -38,7 +42,8 @@ class Printer:
         """Write one line of a container."""
         self.know([name])
         with self._lock:
-            self._out.write(f"{self._before(name)}{text}\n")
+            when = f"{moments.now()} " if self._clock else ""
+            self._out.write(f"{self._before(name)}{when}{text}\n")
             self._out.flush()
 
     def _before(self, name: str) -> str:

@@ -25,10 +25,11 @@ class Place:
     document: Document
     path: Path
     directory: str
+    lenient: bool = False  # what is malformed stays as it is
 
     def at(self, *more: str | int) -> Place:
         """A place below this one."""
-        return Place(self.document, (*self.path, *more), self.directory)
+        return Place(self.document, (*self.path, *more), self.directory, self.lenient)
 
     def refuse(self, problem: str) -> errors.SpecError:
         """The error for what is wrong here."""

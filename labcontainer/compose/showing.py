@@ -41,11 +41,21 @@ def _escaped(value: Any) -> Any:
 
 def to_json(project: Project) -> str:
     """The project as JSON."""
-    return json.dumps(tree(project), indent=2, ensure_ascii=False)
+    return json_of(tree(project))
 
 
 def to_yaml(project: Project) -> str:
-    """The project as YAML that says the same to a reader of 1.1 and of 1.2."""
+    """The project as YAML."""
+    return yaml_of(tree(project))
+
+
+def json_of(found: Tree) -> str:
+    """A whole file as JSON."""
+    return json.dumps(found, indent=2, ensure_ascii=False)
+
+
+def yaml_of(found: Tree) -> str:
+    """A whole file as YAML that says the same to a reader of 1.1 and of 1.2."""
     import yaml
 
     class Dumper(yaml.SafeDumper):
@@ -56,7 +66,7 @@ def to_yaml(project: Project) -> str:
             return True
 
     Dumper.add_representer(str, _text)
-    return str(yaml.dump(tree(project), Dumper=Dumper, sort_keys=False, allow_unicode=True))
+    return str(yaml.dump(found, Dumper=Dumper, sort_keys=False, allow_unicode=True))
 
 
 def _text(dumper: Any, text: str) -> Any:

@@ -42,9 +42,10 @@ def start(
         def begin(identity: str) -> None:
             _begin(client, service, containers[identity], restart and name not in anew, tell)
 
-        graph.walk({identity: set() for identity in containers}, begin)
+        graph.walk({identity: set() for identity in containers}, begin,
+                   most=project.parallel_within)  # fmt: skip
 
-    graph.walk(graph.needs(project.services), act, happenings.interrupt)
+    graph.walk(graph.needs(project.services), act, happenings.interrupt, project.parallel)
 
 
 def _begin(client: Client, service: Service, one: Container, restart: bool, tell: Tell) -> None:
@@ -175,9 +176,10 @@ def _reversed(
 ) -> None:  # fmt: skip
     def each(name: str) -> None:
         members = {one.id: one for one in there.get(name, ())}
-        graph.walk({key: set() for key in members}, lambda key: act(members[key]))
+        graph.walk({key: set() for key in members}, lambda key: act(members[key]),
+                   most=project.parallel_within)  # fmt: skip
 
-    graph.walk(graph.reversed_needs(project.services), each, cancel)
+    graph.walk(graph.reversed_needs(project.services), each, cancel, project.parallel)
 
 
 def stop_one(

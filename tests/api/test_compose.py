@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.api import plain
-from tests.api.world import Daemon, wait_for
+from tests.api.world import ROOT, Daemon, wait_for
 
 pytestmark = pytest.mark.requires("root", "docker", "busybox")
 
@@ -25,13 +28,21 @@ class Compose:
         return subprocess.run(
             self.daemon.command("compose", "--project-name", "proj", *words),
             cwd=self.folder,
-            env={**self.daemon.env, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), **env},
+            env={**self.daemon.env, "PYTHONPATH": str(ROOT), **env},
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
             stdin=subprocess.DEVNULL,
         )
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """The same, without waiting for its end."""
+        return subprocess.Popen(
+            self.daemon.command("compose", "--project-name", "proj", *words),
+            cwd=self.folder, env={**self.daemon.env, "PYTHONPATH": str(ROOT)}, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
 
     def __call__(self, *words: str, **env: str) -> str:
         done = self.call(*words, **env)
@@ -212,3 +223,119 @@ def test_waiting_has_a_limit(compose: Compose) -> None:
     done = compose.call("up", "--wait", "--wait-timeout", "1")
     assert done.returncode == 1 and "application not healthy after --wait-timeout" in done.stderr
     compose("down", "--timeout", "0")
+
+
+TWO = """
+services:
+  web: {image: busybox, init: true, command: sleep 1000, depends_on: [db], volumes: ["data:/d"]}
+  db: {image: busybox, init: true, command: sh -c "read a; echo got $$a; exit 5", stdin_open: true}
+volumes: {data: , other: }
+"""
+
+
+def test_scale_stats_volumes_and_version(compose: Compose) -> None:
+    (compose.folder / "compose.yaml").write_text(TWO)
+    compose("--parallel", "1", "up", "--detach")
+    first = compose.ids()
+    compose("scale", "web=3")
+    assert set(compose.ids()) == {"web-1", "web-2", "web-3", "db-1"}
+    compose("scale", "--no-deps", "web=1")
+    assert compose.ids() == first
+    done = compose.call("scale", "web")
+    assert done.returncode == 1 and "it is SERVICE=N" in done.stderr
+
+    shown = compose("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", "web")
+    assert shown.split()[0] == "proj-web-1" and int(shown.split()[1]) >= 1
+    assert compose("volumes", "--quiet") == "proj_data\n"
+    assert compose("volumes", "--quiet", "db") == ""
+    assert compose("volumes", "--format", "{{.Driver}}", "web") == "local\n"
+    assert compose("version", "--short").strip() in compose("version")
+    compose("down", "--volumes", "--timeout", "0")
+
+
+def test_attach_wait_commit_and_export(compose: Compose) -> None:
+    (compose.folder / "compose.yaml").write_text(TWO)
+    compose("up", "--detach")
+    command = compose.daemon.command(
+        "compose", "-p", "proj", "-f", f"{compose.folder}/compose.yaml"
+    )
+    done = compose.daemon.call(*command, "attach", "db", stdin=b"typed\n")
+    assert (done.returncode, done.stdout) == (5, b"got typed\n"), done.stderr
+    identity = compose.daemon.docker("inspect", "-f", "{{.Id}}", "proj-db-1")
+    done = compose.call("wait", "db")
+    assert done.stdout == f'container "{identity}" exited with status code 5\n'
+    assert done.returncode == 5
+
+    compose("exec", "-t", "-T", "web", "sh", "-c", "echo kept > /kept")
+    compose("commit", "-m", "why", "web", "proj-kept:1")
+    assert compose("run", "--rm", "-T", "--no-deps", "web", "true") == ""
+    docker = compose.daemon.docker
+    assert docker("run", "--rm", "proj-kept:1", "cat", "/kept") == "kept"
+    compose("export", "-o", "all.tar", "web")
+    with tarfile.open(compose.folder / "all.tar") as tar:
+        assert tar.getmember("kept").size == len("kept\n")
+    docker("rmi", "proj-kept:1")
+    (compose.folder / "env").write_text("WORD=file\n")
+    said = compose("run", "--rm", "-T", "--no-deps", "--env-from-file", "env", "web", "sh", "-c",
+                   "echo $WORD")  # fmt: skip
+    assert said == "file\n"
+
+    compose("start", "db")
+    waiting = compose.start("wait", "--down-project", "db", "web")
+    wait_for(lambda: bool(docker("ps", "-q", "--filter", "name=proj-db")))
+    docker("kill", "--signal", "KILL", "proj-db-1")
+    out, _ = waiting.communicate(timeout=60)
+    assert out.endswith("exited with status code 137\n") and waiting.returncode == 137
+    assert compose.ids() == {}
+    compose("down", "--volumes")
+
+
+def test_steps_on_a_terminal_change_in_place(compose: Compose) -> None:
+    (compose.folder / "compose.yaml").write_text(TWO)
+    command = " ".join(compose.daemon.command("compose", "-p", "proj", "up", "--detach"))
+    env = {**compose.daemon.env, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    done = subprocess.run(["script", "-qec", f"stty cols 80; {command}", "/dev/null"], env=env,
+                          cwd=compose.folder, capture_output=True, text=True, timeout=60,
+                          check=True, stdin=subprocess.DEVNULL)  # fmt: skip
+    drawn = done.stdout
+    last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn[drawn.rindex("[+] up 4/4") :]).splitlines()
+    lines = [line.split() for line in last]
+    assert lines[0] == ["[+]", "up", "4/4"]
+    assert sorted(line[1:4] for line in lines[1:5]) == [
+        ["Container", "proj-db-1", "Started"],
+        ["Container", "proj-web-1", "Started"],
+        ["Network", "proj_default", "Created"],
+        ["Volume", "proj_data", "Created"],
+    ]
+    assert all(line[0] == "✔" and line[4].endswith("s") for line in lines[1:5])
+    assert "\x1b[1A" in drawn  # lines were gone back to
+
+    told = compose.call("--progress", "json", "stop", "--timeout", "0", "web").stderr.splitlines()
+    assert [json.loads(line) for line in told] == [
+        {"id": "Container proj-web-1", "status": "Working", "text": "Stopping"},
+        {"id": "Container proj-web-1", "status": "Done", "text": "Stopped"},
+    ]
+    assert compose.call("--progress", "quiet", "down", "-v", "--timeout", "0").stderr == ""
+
+
+def test_a_digest_for_a_tag(compose: Compose, registry: str) -> None:
+    docker, name = compose.daemon.docker, f"{registry}/team/digest:1"
+    docker("tag", "busybox", name)
+    pushed = docker("push", name)
+    (compose.folder / "compose.yaml").write_text(f"services: {{web: {{image: '{name}'}}}}")
+    digest = re.search(r"sha256:[0-9a-f]{64}", pushed)
+    assert digest
+    assert compose("config", "--resolve-image-digests", "--images") == f"{name}@{digest[0]}\n"
+    docker("rmi", name)
+
+
+def test_events_of_the_past_and_lines_with_their_time(compose: Compose) -> None:
+    (compose.folder / "compose.yaml").write_text(
+        "services: {one: {image: busybox, command: echo said}}"
+    )
+    out = compose("up", "--timestamps")
+    assert re.search(r"one-1  \| \d{4}-\d\d-\d\dT[\d:.]+Z said\n", out)
+    # By a time in the future the daemon would wait for it.
+    told = compose("events", "--json", "--since", "10m", "--until", str(time.time()))
+    assert [json.loads(line)["action"] for line in told.splitlines()][-3:-1] == ["attach", "start"]
+    compose("down")

@@ -254,3 +254,29 @@ volumes: {data: }
     assert said("config", "--variables").splitlines()[1].split() == ["TAG", "false", "1"]
     assert said("config", "--output", "out") == ""
     assert (tmp_path / "out").read_text() == said("config")
+
+
+def test_config_with_its_variables_as_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = """
+name: p
+services:
+  web:
+    image: "x:${TAG:-1}"
+    ports: ["${PORT}:80", "81:81"]
+    environment: ["A=$$B", "C=${D}"]
+    mem_limit: ${MEMORY}
+    extends: {file: base.yaml, service: base}
+"""
+    second = "services: {web: {ports: ['${PORT}:80', '82:82'], mem_limit: 1m}}"
+    base = "services: {base: {labels: {who: '${WHO}'}}}"
+    write(tmp_path, {"compose.yaml": first, "over.yaml": second, "base.yaml": base})
+    monkeypatch.chdir(tmp_path)
+    words_given = ["compose", "-f", "compose.yaml", "-f", "over.yaml", "config"]
+    assert main.main([*words_given, "--no-interpolate", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    web = found["services"]["web"]
+    assert (web["image"], web["mem_limit"]) == ("x:${TAG:-1}", 1 << 20)
+    assert web["environment"] == {"A": "$$B", "C": "${D}"} and web["labels"] == {"who": "${WHO}"}
+    assert web["ports"] == ["${PORT}:80", "81:81", "82:82"]
