@@ -1,7 +1,7 @@
 """An engine for a lesson: labcontainer's daemon in the helper, an image in it, and its commands.
 
     lab.engine()                      the daemon begins, once a notebook
-    lab.docker("run", "--rm", …)      a command line for it, with its transcript
+    lab.docker("run --rm …")          a command line for it, with its transcript
 
 It lives in the helper's namespaces, its files in `/mnt`: it ends with the helper, and nothing of it
 is left. The host's cgroups and `/run` are covered there, so containers have no limits in here.
@@ -84,10 +84,14 @@ def _must(result: Result) -> None:
 
 def docker(*words: str, timeout: float = 40) -> Status:
     """One command of `labcontainer`, which are docker's, for that daemon; prints it all but the
-    progress of layers, which comes in another order each time."""
-    result = helper.attempt(command, list(words), timeout=timeout)
+    progress of layers, which comes in another order each time.
+
+    Its words, or all of them as one text that is taken apart as a shell does.
+    """
+    argv = helper.words(words)
+    result = helper.attempt(command, argv, timeout=timeout)
     said = re.sub(PROGRESS, "", result.output, flags=re.MULTILINE)
-    lines = [f"$ labcontainer {shlex.join(words)}", said, result.error]
+    lines = [f"$ labcontainer {shlex.join(argv)}", said, result.error]
     status = result.value or 0
     if status:
         lines.append(f"[exit status {status}]")

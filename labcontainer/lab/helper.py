@@ -246,23 +246,31 @@ def shell(
 def command(*argv: str, timeout: float = 60) -> Status:
     """Run a program outside the helper as the learner would in a terminal; print it all.
 
-    It dies with the kernel. Returns the exit status.
+    Its words, or all of them as one text that is taken apart as a shell does. It dies with the
+    kernel. Returns the exit status.
     """
-    result = _outside(argv, timeout)
-    _print(f"$ {shlex.join(argv)}\n{_transcript(result, timeout)}")
+    result = _outside(words(argv), timeout)
+    _print(f"$ {shlex.join(words(argv))}\n{_transcript(result, timeout)}")
     return Status(result.status)
 
 
 def output(*argv: str, timeout: float = 60) -> str:
     """What a program outside the helper prints; for a cell that draws or compares it.
 
+    Its words, as for `command`.
+
     Raises:
         LabError: it did not end with status 0; the text is what it printed.
     """
-    result = _outside(argv, timeout)
+    result = _outside(words(argv), timeout)
     if not result.ok:
-        raise LabError(f"{shlex.join(argv)}: {_transcript(result, timeout)}")
+        raise LabError(f"{shlex.join(words(argv))}: {_transcript(result, timeout)}")
     return str(result.output)
+
+
+def words(argv: Sequence[str]) -> list[str]:
+    """The words of a command line that was given as words, or as one text."""
+    return shlex.split(argv[0]) if len(argv) == 1 else list(argv)
 
 
 def _outside(argv: Sequence[str], timeout: float) -> Result:

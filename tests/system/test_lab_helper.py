@@ -224,3 +224,10 @@ def test_nothing_outlives_the_kernel(uid: int, number: int) -> None:
         time.sleep(0.05)
     assert left == []
     assert "lc-left" not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_a_command_line_may_be_one_text(capsys: pytest.CaptureFixture[str]) -> None:
+    helper.command("echo 'two words' one")
+    helper.command("echo", "two words", "one")
+    said = capsys.readouterr().out.split("$ ")
+    assert said[1].strip() == said[2].strip() == "echo 'two words' one\ntwo words one"
