@@ -151,7 +151,12 @@ class Lives:
 
     def _has_ended(self, container: Container, found: Exit) -> None:
         self._health.end(container)
-        self._engine.networks.detach(container)
+        try:
+            self._engine.networks.detach(container)
+        finally:  # what can't be taken back is told, and keeps nobody waiting for the end
+            self._tell_end(container, found)
+
+    def _tell_end(self, container: Container, found: Exit) -> None:
         container.ends += 1
         was = container.state
         container.state = states.State(

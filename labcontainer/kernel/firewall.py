@@ -173,6 +173,8 @@ def delete(table: str) -> None:
     if _state.get("language") != "iptables":
         try:
             replace(table, ())
+        except UnsupportedError:
+            pass  # without nft there is no table of nft's
         except OSError as error:
             if error.errno not in (93, 95):  # EPROTONOSUPPORT, EOPNOTSUPP: no such tables at all
                 raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from labcontainer.errors import UnsupportedError
 from labcontainer.kernel import firewall
 from labcontainer.kernel.firewall import Rule
 
@@ -84,3 +85,12 @@ def test_the_tools_words_become_the_errors_number() -> None:
     error = firewall._refused("nft", said)
     assert error.errno == 2
     assert "add rule x" in str(error)
+
+
+def test_without_nft_there_is_no_table_of_nfts_to_delete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an image that has iptables alone: a daemon that begins knows of no language yet."""
+    monkeypatch.setattr(firewall, "_state", {"library": None})
+    monkeypatch.setattr(firewall, "_find", lambda _command: None)
+    firewall.delete("labcontainer-test")
+    with pytest.raises(UnsupportedError, match="neither libnftables"):
+        firewall.replace("labcontainer-test", ())
