@@ -262,9 +262,9 @@ def test_attach_wait_commit_and_export(compose: Compose) -> None:
     done = compose.daemon.call(*command, "attach", "db", stdin=b"typed\n")
     assert (done.returncode, done.stdout) == (5, b"got typed\n"), done.stderr
     identity = compose.daemon.docker("inspect", "-f", "{{.Id}}", "proj-db-1")
-    done = compose.call("wait", "db")
-    assert done.stdout == f'container "{identity}" exited with status code 5\n'
-    assert done.returncode == 5
+    waited = compose.call("wait", "db")
+    assert waited.stdout == f'container "{identity}" exited with status code 5\n'
+    assert waited.returncode == 5
 
     compose("exec", "-t", "-T", "web", "sh", "-c", "echo kept > /kept")
     compose("commit", "-m", "why", "web", "proj-kept:1")
