@@ -34,10 +34,12 @@ def rules(bridges: Iterable[Bridge], endpoints: Iterable[Endpoint]) -> tuple[Rul
 def _isolation(bridge: Bridge) -> list[Rule]:
     """Who may send to the bridge: its own, answers, and what came by a published port."""
     name = bridge.name
+    local = ["127.0.0.0/8", *(["::1"] if bridge.subnet6 else [])]
+    # Between its own ports only with bridge-nf-call-iptables: else no rule sees those frames.
+    neighbours = [Rule("forward", "accept", in_link=name, out_link=name)] if bridge.icc else []
     return [
-        Rule("raw", "drop", in_link=name, destination="127.0.0.0/8"),
-        # Between its own ports only with bridge-nf-call-iptables: else no rule sees those frames.
-        Rule("forward", "accept", in_link=name, out_link=name),
+        *(Rule("raw", "drop", in_link=name, destination=one) for one in local),
+        *neighbours,
         Rule("forward", "accept", out_link=name, state="established"),
         Rule("forward", "accept", out_link=name, state="dnat"),
         Rule("forward", "drop", out_link=name),
@@ -48,12 +50,13 @@ def _nat(bridge: Bridge) -> list[Rule]:
     """Whose source address becomes the host's."""
     found = [Rule("postrouting", "masquerade", source="127.0.0.0/8", out_link=bridge.name)]
     for subnet in filter(None, (bridge.subnet, bridge.subnet6)):
-        found += [
-            Rule("postrouting", "masquerade", source=subnet, out_link=f"!{bridge.name}"),
-            # A neighbour that comes by a published port: without this, the answer would go to it
-            # straight, from an address that it did not ask.
-            Rule("postrouting", "masquerade", source=subnet, destination=subnet, state="dnat"),
-        ]
+        # A neighbour that comes by a published port: without this, the answer would go to it
+        # straight, from an address that it did not ask.
+        found.append(Rule("postrouting", "masquerade", source=subnet, destination=subnet,
+                          state="dnat"))  # fmt: skip
+        if bridge.masquerade:
+            out = f"!{bridge.name}"
+            found.append(Rule("postrouting", "masquerade", source=subnet, out_link=out))
     return found
 
 

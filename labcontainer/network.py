@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 TABLE = "labcontainer"
 _IPV4 = "/proc/sys/net/ipv4"
 _IPV6 = "/proc/sys/net/ipv6/conf"
+_BRIDGE_RULES = "/proc/sys/net/bridge/bridge-nf-call-iptables"
 _NO_DEVICE, _NO_ENTRY = 19, 2
 
 
@@ -49,6 +50,9 @@ class Bridge(Record):
     gateway6: str = ""
     mtu: int = 0  # 0: that of the way out
     internal: bool = False  # no way out
+    masquerade: bool = True  # who goes out has the host's address there
+    icc: bool = True  # its containers reach one another, not only what is published
+    isolated: bool = False  # without that by the bridge's ports, where no rule sees its frames
     keep: bool = False  # stays when its last container leaves
 
 
@@ -112,6 +116,8 @@ def plan_bridge(bridge: Bridge) -> tuple[Step, ...]:
         steps.append(_request("host", rtnetlink.add_address(bridge.name, address)))
     # A port published on 127.0.0.1 sends packets from there out of the bridge, and back. The
     # setting is the bridge's own and goes with it; the rule in chain `raw` closes what it opens.
+    if not bridge.icc and not bridge.isolated:
+        steps.append(_request("host", rtnetlink.filter_bridge(bridge.name)))
     steps += [
         _value("own", f"{_IPV4}/conf/{bridge.name}/route_localnet", "1"),
         _request("host", rtnetlink.set_link(bridge.name, up=True)),
@@ -137,6 +143,8 @@ def plan_endpoint(bridge: Bridge, endpoint: Endpoint, netns: int = -1) -> tuple[
         _request("host", cable, rtnetlink.delete_link(link)),
         _request("host", rtnetlink.set_link(link, master=bridge.name, up=True)),
     ]
+    if bridge.isolated:
+        steps.append(_request("host", rtnetlink.set_isolated(link)))
     if endpoint.ports:
         # With bridge-nf-call-iptables, a container that calls its own published port gets its
         # frame back by the port of the bridge it came from.
@@ -216,6 +224,8 @@ def resolve_bridge(ledger: Ledger, host: Netlink, bridge: Bridge) -> Bridge:
         gateway=bridge.gateway or addresses.gateway(subnet),
         # Bigger packets than the way out takes would need path MTU discovery, which often fails.
         mtu=bridge.mtu or min([1500, *way_out]),
+        # Two containers' frames pass rules only by br_netfilter. A bridge can be given to it alone.
+        isolated=not bridge.icc and not files.exists(_BRIDGE_RULES),
     )
 
 
@@ -462,6 +472,8 @@ def resolve_endpoint(ledger: Ledger, bridge: Bridge, wanted: Endpoint) -> Endpoi
 
 def _clash(one: ports.Port, other: ports.Port) -> bool:
     every = ("", "0.0.0.0", "::")
+    if one.host_ip and other.host_ip and (":" in one.host_ip) != (":" in other.host_ip):
+        return False
     same_ip = one.host_ip == other.host_ip or one.host_ip in every or other.host_ip in every
     return same_ip and (one.protocol, one.host_port) == (other.protocol, other.host_port)
 

@@ -17,7 +17,7 @@ import threading
 from dataclasses import dataclass, field
 
 from labcontainer import addresses, errors, nameserver, network, ports
-from labcontainer.engine import launch, networkspec, places, resolving, routers
+from labcontainer.engine import launch, networkspec, places, proxies, resolving, routers
 from labcontainer.image import inside
 from labcontainer.kernel import netlink
 from labcontainer.ledger import Ledger
@@ -38,17 +38,26 @@ class Live:
     """What this process holds for a running container."""
 
     held: list[ports.Held] = field(default_factory=list)
+    proxies: list[proxies.Proxy] = field(default_factory=list)
     server: nameserver.Server | None = None
     names: resolving.LiveNames | None = None
     router: usernet.Running | None = None
 
     def close(self) -> None:
         """Let go of all of it; its router ends."""
+        self.carry("")
         for one in self.held:
             one.release()
         self.silence()
         if self.router is not None:
             self.router.close()
+
+    def carry(self, ip: str) -> None:
+        """Carry what comes to IPv6 addresses, and is not turned by packet rules, to an IPv4 one."""
+        for proxy in self.proxies:
+            proxy.close()
+        wanted = [one for one in self.held if ip and ":" in one.port.host_ip]
+        self.proxies = [proxies.Proxy(one, (ip, one.port.container_port)) for one in wanted]
 
     def silence(self) -> None:
         """Answer no questions any more."""
@@ -174,6 +183,8 @@ class Endpoints:
         _write_down(own, made, bridge)
         own["DNSNames"] = resolving.names_of(container, found["Name"]) or None
         own["_way"] = way
+        if way:
+            self._of(container).carry(made.ip)
 
     def add(self, container: Container, found: Document) -> None:
         """One more network for a container that runs."""
@@ -205,7 +216,9 @@ class Endpoints:
                 pid = container.state.pid
                 network.lead_out(self._ledger(), container.id, link, published, pid=pid)
                 container.endpoints[way]["_way"] = True
+                live.carry(container.endpoints[way]["IPAddress"])
             else:
+                live.carry("")
                 for one in live.held:
                     one.release()
                 live.held = []
@@ -308,7 +321,11 @@ class Endpoints:
                 published = places.published(container)
                 self._start_router(container, container.state.pid, published)
                 return
-            self._of(container).held = list(_held_again(container))
+            live = self._of(container)
+            live.held = list(_held_again(container))
+            for own in container.endpoints.values():
+                if own.get("_way"):
+                    live.carry(own["IPAddress"])
             self._serve_names(container, container.state.pid)
         except (OSError, errors.LabError):
             pass  # it has ended just now
@@ -325,14 +342,12 @@ class Endpoints:
 
 def _hold(port: ports.Port, six: bool) -> list[ports.Held]:
     """Hold a port, on every address of both kinds where none is given and the network has both."""
-    if ":" in port.host_ip and not six:
-        return []  # nothing could bring its packets to an IPv4 address
-    held = [ports.hold(port)]
+    held = [ports.hold(port, listen=":" in port.host_ip)]
     if six and not port.host_ip:
         first = held[0].port
         held[0] = held[0].replace(port=first.replace(host_ip="0.0.0.0"))
         try:
-            held.append(ports.hold(first.replace(host_ip="::")))
+            held.append(ports.hold(first.replace(host_ip="::"), listen=True))
         except errors.LabError:
             held[0].release()
             raise
@@ -343,7 +358,7 @@ def _held_again(container: Container) -> list[ports.Held]:
     held = []
     for port in places.published(container):
         try:
-            held.append(ports.hold(port))
+            held.append(ports.hold(port, listen=":" in port.host_ip))
         except errors.LabError:
             continue  # somebody was quicker; the packets go to the container all the same
     return held

@@ -21,7 +21,8 @@ BUILT_IN = {"bridge": "bridge", "host": "host", "none": "null"}
 BRIDGE_NAME = "com.docker.network.bridge.name"
 MTU = "com.docker.network.driver.mtu"
 HOST_IP = "com.docker.network.bridge.host_binding_ipv4"
-ALWAYS_ON = tuple(f"com.docker.network.bridge.enable_{word}" for word in ("icc", "ip_masquerade"))
+ICC, MASQUERADE = (f"com.docker.network.bridge.enable_{word}" for word in ("icc", "ip_masquerade"))
+_TRUE, _FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
 WITH_LINKS = (
     "container type network can't be used with links. This would result in undefined behavior"
 )
@@ -108,11 +109,19 @@ def _options(found: dict[str, str]) -> dict[str, str]:
     link = found.get(BRIDGE_NAME, "")
     if len(link) > 15 or "/" in link or any(letter.isspace() for letter in link):
         raise errors.UsageError(f"invalid bridge name {link!r}: at most 15 letters")
-    for name in ALWAYS_ON:
-        if found.get(name, "true").lower() not in ("true", "1"):
-            raise errors.UnsupportedError(f"{name}={found[name]}", "it is always on here")
-    if MTU in found and not found[MTU].isdecimal():
-        raise errors.UsageError(f"invalid MTU {found[MTU]!r}")
+    for name in (ICC, MASQUERADE):
+        if found.get(name, "true") not in (*_TRUE, *_FALSE):
+            why = f'strconv.ParseBool: parsing "{found[name]}": invalid syntax'
+            raise errors.UsageError(f"failed to parse {name} value: {found[name]} ({why})")
+    if MTU in found and not (found[MTU].isascii() and found[MTU].isdecimal()):
+        why = f'strconv.Atoi: parsing "{found[MTU]}": invalid syntax'
+        raise errors.UsageError(f"failed to parse {MTU} value: {found[MTU]} ({why})")
+    if HOST_IP in found:
+        try:
+            ipaddress.IPv4Address(found[HOST_IP])
+        except ValueError:
+            why = f"failed to parse {HOST_IP} value: {found[HOST_IP]} (nil ip)"
+            raise errors.UsageError(why) from None
     return found
 
 
@@ -177,6 +186,8 @@ def bridge_of(network: Document) -> Bridge:
         gateway6=six.get("Gateway", ""),
         mtu=int(network["Options"].get(MTU, 0)),
         internal=network["Internal"],
+        masquerade=network["Options"].get(MASQUERADE) not in _FALSE,
+        icc=network["Options"].get(ICC) not in _FALSE,
     )
 
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 _INFO_KIND, _INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 8, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
-_IFF_UP, _AF_BRIDGE, _BRPORT_MODE, _NLA_F_NESTED = 1, 7, 4, 0x8000
+_IFF_UP, _AF_BRIDGE, _NLA_F_NESTED = 1, 7, 0x8000
+_BRPORT_MODE, _BRPORT_ISOLATED = 4, 33
+_BR_NF_CALL = (36, 37)  # IFLA_BR_NF_CALL_IPTABLES, …_IP6TABLES
 _NEW = NLM.REQUEST | NLM.ACK | NLM.CREATE | NLM.EXCL
 _CHANGE = NLM.REQUEST | NLM.ACK
 
@@ -122,11 +124,29 @@ def set_link(
 
 def set_hairpin(name: str, on: bool = True) -> Request:
     """Let a bridge send a frame back by the port it came from."""
-    mode = attribute(IFLA.PROTINFO | _NLA_F_NESTED, attribute(_BRPORT_MODE, bytes([on])))
-    shown = f"bridge link set dev {name} hairpin {'on' if on else 'off'}"
+    return _set_port(name, "hairpin", _BRPORT_MODE, on)
+
+
+def set_isolated(name: str, on: bool = True) -> Request:
+    """Let a port of a bridge send to no other isolated one, but to the bridge itself."""
+    return _set_port(name, "isolated", _BRPORT_ISOLATED, on)
+
+
+def _set_port(name: str, word: str, kind: int, on: bool) -> Request:
+    mode = attribute(IFLA.PROTINFO | _NLA_F_NESTED, attribute(kind, bytes([on])))
+    shown = f"bridge link set dev {name} {word} {'on' if on else 'off'}"
     return Request(
         shown, RTM.SETLINK, _CHANGE, lambda index_of: ifinfomsg(_AF_BRIDGE, index_of(name)) + mode
     )
+
+
+def filter_bridge(name: str) -> Request:
+    """Let the frames between a bridge's ports pass the packet rules too, by br_netfilter."""
+    data = b"".join(attribute(kind, b"\1") for kind in _BR_NF_CALL)
+    info = attribute(_INFO_KIND, b"bridge") + attribute(_INFO_DATA, data)
+    body = ifinfomsg() + _link_attributes(name, "", 0) + attribute(IFLA.LINKINFO, info)
+    shown = f"ip link set {name} type bridge nf_call_iptables 1 nf_call_ip6tables 1"
+    return Request(shown, RTM.NEWLINK, _CHANGE, lambda _index: body)
 
 
 def _change_address(verb: str, kind: int, flags: int, name: str, address: str) -> Request:
