@@ -124,8 +124,7 @@ _RAW: dict[str, tuple[Any, ...]] = {
     "openat2": (437, 437, c_int, c_char_p, c_char_p, c_ulong, _Families(_0=AT)),
     # int pidfd_getfd(int pidfd, int targetfd, unsigned int flags);
     "pidfd_getfd": (438, 438, c_int, c_int, c_uint),
-    # int mount_setattr(int dirfd, const char *pathname, unsigned int flags,
-    #                   struct mount_attr *attr, size_t size);
+    # int mount_setattr(int dirfd, const char *path, unsigned flags, struct mount_attr *, size_t);
     "mount_setattr": (442, 442, c_int, c_char_p, c_uint, c_char_p, c_ulong, _Families(_0=AT)),
     # int landlock_create_ruleset(const struct landlock_ruleset_attr *attr, size_t size, __u32);
     "landlock_create_ruleset": (444, 444, c_char_p, c_ulong, c_uint),
