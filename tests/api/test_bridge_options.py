@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 from typing import Any
@@ -168,6 +169,7 @@ def test_datagrams(daemon: Daemon) -> None:
                 data, sender = server.recvfrom(100)
                 server.sendto(data[::-1], sender)
                 assert client.recv(100) == word[::-1]
+    os.close(inside.netns)
 
 
 @pytest.mark.requires("ipv6")
