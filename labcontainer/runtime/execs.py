@@ -26,7 +26,7 @@ def exec_(call: Call) -> int:
         process=lambda document: process(call, document),
         pid_file=own.get("pid-file"),
         console=own.get("console-socket") or -1,
-        preserve_fds=own.number("preserve-fds"),
+        preserve_fds=call.preserved(),
         ignore_paused=own.has("ignore-paused"),
     )
     mine = theirs = -1

@@ -113,6 +113,28 @@ class Call:
 
         return self.overall.get("root") or state.default_root()
 
+    def preserved(self) -> int:
+        """How many descriptors from 3 on the program gets. What `run` has of systemd comes too.
+
+        Raises:
+            UsageError: they are not all open, or only we have them open.
+        """
+        count = self.own.number("preserve-fds")
+        if count < 0:
+            raise UsageError(f"--preserve-fds: {count} is below 0")
+        ours = os.environ.get("LISTEN_PID") == str(os.getpid())  # sd_listen_fds(3)
+        if self.verb == "run" and ours:
+            passed = os.environ.get("LISTEN_FDS", "")
+            count += int(passed) if passed.isdecimal() else 0
+        for fd in range(3, 3 + count):
+            try:
+                if os.get_inheritable(fd):
+                    continue
+            except OSError:
+                pass
+            raise UsageError(f"--preserve-fds: descriptor {fd} of {count} is not open")
+        return count
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; 0, the program's own status for `run` and `exec`, or 1 and a line on stderr."""

@@ -16,14 +16,13 @@ def _asked(call: Call) -> Create:
     from labcontainer.runtime.container import Create
 
     own = call.own
-    passed = int(os.environ.get("LISTEN_FDS") or 0) if call.verb == "run" else 0
     return Create(
         id=call.id,
         bundle=os.path.abspath(own.get("bundle", ".")),
         root=call.root,
         pid_file=own.get("pid-file"),
         console=own.get("console-socket") or -1,
-        preserve_fds=own.number("preserve-fds") + passed,
+        preserve_fds=call.preserved(),
         no_pivot=own.has("no-pivot"),
         new_keyring=not own.has("no-new-keyring"),
     )

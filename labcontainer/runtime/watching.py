@@ -98,7 +98,7 @@ def events_(call: Call) -> int:
 
 
 def _follow(call: Call, pid: int, group: cgroups.Cgroup) -> None:
-    seconds = float(call.own.get("interval", "5s").removesuffix("s"))
+    seconds = _seconds(call.own.get("interval", "5s"))
     pidfd, watch = syscalls.pidfd_open(pid), group.watch_oom()
     poll, kills = select.poll(), group.oom_kills()
     poll.register(pidfd, select.POLLIN)
@@ -115,6 +115,20 @@ def _follow(call: Call, pid: int, group: cgroups.Cgroup) -> None:
             return
         if not events:
             _print("stats", call.id, group.stats())
+
+
+def _seconds(text: str) -> float:
+    """A time as Go writes it, with one unit: 5s, 500ms, 2m."""
+    for unit, length in (("ms", 0.001), ("s", 1), ("m", 60), ("h", 3600)):
+        if text.endswith(unit):
+            try:
+                seconds = float(text.removesuffix(unit)) * length
+            except ValueError:
+                break
+            if 0 < seconds < 1e6:
+                return seconds
+            break
+    raise UsageError(f"--interval: {text!r} is no time such as 5s")
 
 
 def _print(kind: str, container_id: str, data: Any) -> None:

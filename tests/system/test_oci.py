@@ -466,6 +466,9 @@ def wait_for_state(home: OciHome, bundle: Bundle) -> None:
         ["run", "--bundle", "/nowhere", "x"],
         ["kill", "--frob", "x"],
         ["checkpoint", "x"],
+        ["run", "--preserve-fds=-3", "x"],
+        ["run", "--preserve-fds=500", "x"],
+        ["run", "--preserve-fds=many", "x"],
     ],
 )
 def test_bad_words_are_one_line_and_fail(home: OciHome, words: list[str]) -> None:
@@ -473,6 +476,21 @@ def test_bad_words_are_one_line_and_fail(home: OciHome, words: list[str]) -> Non
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("interval", ["", "soon", "0s", "-1s", "nan", "inf", "1e999s"])
+def test_an_interval_that_is_none(home: OciHome, interval: str) -> None:
+    bundle = home.bundle("sleep", "1000")
+    home.start(bundle)
+    done = home.call("events", f"--interval={interval}", bundle.id, timeout=20)
+    assert done.returncode == 1 and "--interval" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [{"LISTEN_FDS": "many"}, {"LISTEN_FDS": "2", "LISTEN_PID": "1"}])
+def test_descriptors_that_systemd_meant_for_another(home: OciHome, words: dict[str, str]) -> None:
+    done = home.run(home.bundle("true"), env=words)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"ociVersion": "1.0.2"}', "\xff"])
