@@ -247,31 +247,44 @@ def _is_own(fd: int, name: str) -> bool:
     return (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino)
 
 
-def enter_process(pid: int, names: Iterable[str] = ORDER) -> None:
+def enter_process(pid: int, names: Iterable[str] = ORDER, pidfd: int = -1) -> None:
     """Join the namespaces of a process, all at once where the kernel can (Linux 5.8).
 
     Kinds that the caller shares with the process already are left out. After it, the next child of
-    the caller is in the PID and time namespaces too.
+    the caller is in the PID and time namespaces too. Who has a `pidfd` of the process is sure that
+    it was this one, and not the next of its number.
+
+    Raises:
+        ProcessLookupError: it has ended.
+        OSError: the kernel refused.
     """
-    names = tuple(name for name in names if not _shares(pid, name))
-    if not names:
+    if pidfd >= 0:
+        _enter_process(pid, pidfd, names)
         return
     try:
         pidfd = syscalls.pidfd_open(pid)
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise
-        enter_one_by_one(pid, names)
+        enter_one_by_one(pid, tuple(name for name in names if not _shares(pid, name)))
         return
     try:
-        syscalls.setns(pidfd, clone_flags(names))
+        _enter_process(pid, pidfd, names)
+    finally:
+        os.close(pidfd)
+
+
+def _enter_process(pid: int, pidfd: int, names: Iterable[str]) -> None:
+    names = tuple(name for name in names if not _shares(pid, name))
+    try:
+        if names:
+            syscalls.setns(pidfd, clone_flags(names))
     except OSError as error:
         # EINVAL: before 5.8. EPERM: some are ruled by a user namespace that is not the process's.
         if error.errno not in (errno.EINVAL, errno.EPERM):
             raise
         enter_one_by_one(pid, names)
-    finally:
-        os.close(pidfd)
+    syscalls.pidfd_send_signal(pidfd, 0)  # it lives: what was found by its number was its own
 
 
 def _shares(pid: int, name: str) -> bool:

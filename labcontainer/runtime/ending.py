@@ -7,6 +7,7 @@ import select
 
 from labcontainer import cgroups
 from labcontainer.errors import NotFoundError, StateError
+from labcontainer.kernel import syscalls
 from labcontainer.kernel.signals import signal
 from labcontainer.runtime import lifecycle, state
 
@@ -25,12 +26,10 @@ def kill(root: str, container_id: str, number: int, everyone: bool = False) -> N
     remembered = directory.load()
     status = directory.status(remembered)
     if everyone:
-        group = cgroups.reopen(remembered.cgroup)
-        for pid in group.procs() if group is not None else ():
-            _signal(pid, number)
+        _signal_everyone(cgroups.reopen(remembered.cgroup), number)
         return
     lifecycle.check(status, "kill", container_id)
-    if not _signal(remembered.pid, number):
+    if not _signal(remembered.open(), number):
         raise StateError("os: process already finished")
     if status == lifecycle.PAUSED and number == signal.SIGKILL:
         group = cgroups.reopen(remembered.cgroup)
@@ -38,11 +37,32 @@ def kill(root: str, container_id: str, number: int, everyone: bool = False) -> N
             group.thaw()  # a frozen process of cgroup v1 does not die before
 
 
-def _signal(pid: int, number: int) -> bool:
+def _signal_everyone(group: cgroups.Cgroup | None, number: int) -> None:
+    """Open all first: who is in the group then still is who was listed."""
+    opened: dict[int, int] = {}
+    for pid in group.procs() if group is not None else ():
+        try:
+            opened[pid] = syscalls.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+    members = group.procs() if group is not None and opened else ()
+    for pid, pidfd in opened.items():
+        if pid in members:
+            _signal(pidfd, number)
+        else:
+            os.close(pidfd)
+
+
+def _signal(pidfd: int, number: int) -> bool:
+    """Send a signal and close the descriptor; false where there is none, or it has ended."""
+    if pidfd < 0:
+        return False
     try:
-        os.kill(pid, number)
+        syscalls.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:
         return False
+    finally:
+        os.close(pidfd)
     return True
 
 
@@ -76,7 +96,7 @@ def _delete(directory: state.Directory, force: bool) -> None:
         lifecycle.check(status, "delete", directory.id)
     group = cgroups.reopen(remembered.cgroup)
     if status != lifecycle.STOPPED:
-        _kill_and_wait(remembered.pid, group)
+        _kill_and_wait(remembered.open(), group)
     if group is not None:
         group.kill()  # what shares the host's process numbers outlives the first process
         group.delete()
@@ -85,10 +105,8 @@ def _delete(directory: state.Directory, force: bool) -> None:
     _poststop(remembered, about)
 
 
-def _kill_and_wait(pid: int, group: cgroups.Cgroup | None) -> None:
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
+def _kill_and_wait(pidfd: int, group: cgroups.Cgroup | None) -> None:
+    if pidfd < 0:
         return
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)

@@ -22,7 +22,7 @@ from __future__ import annotations
 import os
 
 from labcontainer import cgroups, namespaces
-from labcontainer.errors import StepError
+from labcontainer.errors import StateError, StepError
 from labcontainer.kernel import sockets, syscalls, terminal
 from labcontainer.record import Record
 from labcontainer.runtime import birth, container, handshake, init, jsontext, lifecycle, state
@@ -97,7 +97,10 @@ class Joining:
         kinds = (*self.spec.namespaces.new, *dict(self.spec.namespaces.join))
         load_no_more_code()
         hide_from_container()  # for a container that shares the host's processes
-        namespaces.enter_process(self.remembered.pid, kinds)
+        first = self.remembered.open()
+        if first < 0:
+            raise StateError("cannot exec in a stopped container: it has just ended")
+        namespaces.enter_process(self.remembered.pid, kinds, first)
         if self.remembered.new_keyring:
             leave_keyring()
 

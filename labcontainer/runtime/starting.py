@@ -71,5 +71,7 @@ def poststart(directory: state.Directory, spec: Spec) -> None:
     try:
         hooks.run_all("poststart", found, text)
     except StepError:
-        os.kill(remembered.pid, signal.SIGKILL)
+        if (pidfd := remembered.open()) >= 0:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.close(pidfd)
         raise

@@ -15,7 +15,7 @@ import stat
 import time
 
 from labcontainer.errors import ExistsError, NotFoundError, UsageError
-from labcontainer.kernel import files
+from labcontainer.kernel import files, syscalls
 from labcontainer.record import Record
 from labcontainer.runtime import jsontext, lifecycle
 
@@ -66,6 +66,21 @@ class State(Record):
     def alive(self) -> bool:
         """Whether the first process lives: the same one, not another of its number."""
         return self.pid > 0 and start_time(self.pid) == self.started
+
+    def open(self) -> int:
+        """A pidfd of the first process; -1 where it has ended.
+
+        A number is given to another process once its own has ended. So who is to be signalled or
+        joined is looked at again when it is open: from then on the descriptor means no other.
+        """
+        try:
+            pidfd = syscalls.pidfd_open(self.pid) if self.pid > 0 else -1
+        except ProcessLookupError:
+            return -1
+        if pidfd >= 0 and not self.alive():
+            os.close(pidfd)
+            return -1
+        return pidfd
 
 
 def start_time(pid: int) -> int:

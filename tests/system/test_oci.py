@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from labcontainer.runtime import init
-from tests.system.oci_home import Bundle, OciHome
+from tests.system.oci_home import ROOT, Bundle, OciHome
 
 pytestmark = pytest.mark.requires("root", "mount", "cgroup-write")
 
@@ -440,6 +441,44 @@ def test_a_create_that_is_killed_leaves_what_delete_force_takes_away(home: OciHo
     assert home.call("delete", "--force", bundle.id).returncode == 0
     assert os.listdir(home.place / "state") == []
     assert groups(home) == []
+
+
+# As if the container ended, and its number went to another process, once its state was looked at.
+LATE = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from labcontainer.runtime import oci, state
+alive, asked = state.State.alive, []
+state.State.alive = lambda one: alive(one) if asked else not asked.append(one)
+sys.exit(oci.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [["kill", "", "KILL"], ["delete", "--force", ""], ["exec", "", "touch", "/ran"]]
+)
+def test_the_next_process_of_its_number_is_left_alone(home: OciHome, words: list[str]) -> None:
+    bundle = home.bundle("sleep", "1000")
+    bundle.linux["namespaces"] = [{"type": "mount"}, {"type": "pid"}]
+    first = home.start(bundle)
+    argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sleep", "1000"]
+    bystander = subprocess.Popen(argv)
+    path = home.place / "state" / bundle.id / "state.json"
+    remembered = json.loads(path.read_text())
+    try:
+        path.write_text(json.dumps(remembered | {"pid": bystander.pid}))
+        argv = home.argv(*(word or bundle.id for word in words))[1:]
+        done = subprocess.run([sys.executable, "-c", LATE, str(ROOT), *argv], timeout=60)
+        assert bystander.poll() is None
+        assert not os.path.exists("/ran") and not (bundle.rootfs / "ran").exists()
+        assert done.returncode == (0 if words[0] == "delete" else 255 if words[0] == "exec" else 1)
+    finally:
+        bystander.kill()
+        bystander.wait()
+        if path.exists():
+            path.write_text(json.dumps(remembered))
+        elif Path(f"/proc/{first}").exists():
+            os.kill(first, signal.SIGKILL)
 
 
 def children(pid: int) -> list[int]:
