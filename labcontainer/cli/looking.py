@@ -370,10 +370,12 @@ def run_version(args: Namespace) -> int:
     from labcontainer.cli import main
     from labcontainer.client.http import ConnectError
 
-    found: Row = {"Client": {"Version": main.version(), "ApiVersion": api.VERSION}, "Server": None}
+    found: Row = {"Client": {"Version": main.version(), "ApiVersion": api.NEWEST}, "Server": None}
     problem = ""
     try:
-        found["Server"] = daemon.client().get("/version")
+        client = daemon.client()
+        found["Client"]["ApiVersion"] = client.negotiate()
+        found["Server"] = client.get("/version")
     except errors.UnsupportedError:
         pass  # no daemon is named: there is nothing to tell of one
     except ConnectError as error:

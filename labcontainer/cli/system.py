@@ -51,7 +51,9 @@ def run(args: Namespace) -> int:
 
 
 def _prune(client: api.Client, args: Namespace) -> int:
-    volumes = "\n  - all anonymous volumes not used by at least one container"
+    named = args.volumes and api.numbers(client.negotiate()) < (1, 42)
+    kind = "" if named else "anonymous "
+    volumes = f"\n  - all {kind}volumes not used by at least one container"
     text = WARNING.format(
         volumes=volumes if args.volumes else "", images="unused" if args.all else "dangling"
     )

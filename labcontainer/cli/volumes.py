@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labcontainer import errors
 from labcontainer.cli import format as form
 from labcontainer.cli import lifecycle, looking
 from labcontainer.client import api, daemon
@@ -87,8 +88,18 @@ def volume_row(one: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prune(client: api.Client, args: Namespace) -> int:
-    kind = "" if args.all else "anonymous "
-    question = f"This will remove {kind}local volumes not used by at least one container."
+    """Since API 1.42 those with a name stay, unless --all is given; before, all went.
+
+    Raises:
+        UsageError: --all at a daemon that does not know it.
+    """
+    version = client.negotiate()
+    knows_all = api.numbers(version) >= (1, 42)
+    if args.all and not knows_all:
+        why = f"requires API version 1.42, but the daemon API version is {version}"
+        raise errors.UsageError(f'"--all" {why}')
+    kind = "anonymous" if knows_all and not args.all else "all"
+    question = f"This will remove {kind} local volumes not used by at least one container."
     if not (args.force or looking.sure(question)):
         return 0
     asked = looking.filters([*args.filter, *(["all=true"] if args.all else [])])

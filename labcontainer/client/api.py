@@ -7,6 +7,10 @@
 
 Queries: True is 1, None is left out, a list repeats the name, a dictionary goes as JSON. An answer
 of 400 and more is an ApiError with the daemon's own words.
+
+A call speaks VERSION of the API without asking first. A daemon that does not know it says so, and
+is spoken to in the newest that both know. A command whose meaning depends on the version asks with
+`negotiate` before it begins.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-VERSION = "1.41"  # what is asked for: the oldest that has all that is used here
+VERSION = "1.41"  # what is spoken unasked: the oldest that has all that is used here
+OLDEST, NEWEST = "1.24", "1.44"  # what is spoken at all
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-~/:@")
 
 
@@ -55,11 +60,39 @@ def _word(value: Any) -> str:
     return "1" if value is True else str(value)
 
 
+def agreed(theirs: str) -> str:
+    """The newest version of the API that we and a daemon know: Docker's rule.
+
+    A daemon that tells none (`Api-Version` came with Docker 1.12) is taken for the oldest.
+    """
+    return min(max(theirs, OLDEST, key=numbers), NEWEST, key=numbers)
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """A version to compare: `1.41` is (1, 41)."""
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())
+
+
 class Client:
-    """The daemon at an address; connections are made as calls need them."""
+    """The daemon at an address; connections are made as calls need them.
+
+    `version` is the API's that calls speak.
+    """
 
     def __init__(self, where: address.Address | None = None) -> None:
         self.address = where or address.chosen()
+        self.version = VERSION
+
+    def negotiate(self) -> str:
+        """Speak the newest version that both know from now on; which it is.
+
+        Raises:
+            ConnectError, ProtocolError: there is no daemon, or no answer.
+        """
+        response = self._request("GET", "/_ping", b"", {})
+        response.close()
+        self.version = agreed(response.headers.get("api-version", ""))
+        return self.version
 
     def send(
         self,
@@ -76,17 +109,32 @@ class Client:
             ApiError: the daemon refused.
             ConnectError, ProtocolError: there is no daemon, or no answer.
         """
+        target = f"{quote(path)}{query(words)}"
+        response = self._request(method, f"/v{self.version}{target}", body, headers)
+        if response.status < 400:
+            return response
+        try:
+            message = _message(response)
+        finally:
+            response.close()
+        spoken = agreed(response.headers.get("api-version", ""))
+        unknown = response.status == 400 and message.startswith("client version ")
+        if unknown and spoken != self.version and isinstance(body, bytes):
+            self.version = spoken
+            return self.send(method, path, words, body=body, headers=headers)
+        raise ApiError(response.status, message)
+
+    def _request(
+        self, method: str, target: str, body: bytes | Iterable[bytes],
+        headers: dict[str, str] | None,
+    ) -> http.Response:  # fmt: skip
         sock = http.connect(self.address)
         try:
-            target = f"/v{VERSION}{quote(path)}{query(words)}"
             asked = {"User-Agent": "labcontainer", **(headers or {})}
-            response = http.send(sock, method, target, asked, body)
-            if response.status >= 400:
-                raise ApiError(response.status, _message(response))
+            return http.send(sock, method, target, asked, body)
         except BaseException:
             sock.close()
             raise
-        return response
 
     def call(self, method: str, path: str, json_body: Any = None, **words: Any) -> Any:
         """Make a call and parse the whole answer; None where it has no body."""

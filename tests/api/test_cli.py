@@ -64,6 +64,19 @@ def test_keys_that_detach(daemon: Daemon) -> None:
     assert daemon.own("inspect", "-f", "{{.State.Running}}", "kept") == "true"
 
 
+def test_prune_spares_volumes_with_a_name(daemon: Daemon) -> None:
+    daemon.own("volume", "create", "named")
+    daemon.own("run", "-d", "-v", "/anonymous", "--name", "gone", "busybox", "true")
+    daemon.own("rm", "-f", "gone")
+    assert len(daemon.own("volume", "ls", "-q").split()) == 2
+    assert daemon.own("volume", "prune", "-f").startswith("Deleted Volumes:\n")
+    assert daemon.own("volume", "ls", "-q") == "named"
+    daemon.own("system", "prune", "-f", "--volumes")
+    assert daemon.own("volume", "ls", "-q") == "named"
+    assert "\nnamed\n" in daemon.own("volume", "prune", "-f", "-a")
+    assert daemon.own("version", "-f", "{{.Client.ApiVersion}}") == "1.44"
+
+
 def test_networks_volumes_system(daemon: Daemon) -> None:
     daemon.own("network", "create", "net")
     daemon.own("volume", "create", "vol")

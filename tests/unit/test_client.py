@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labcontainer import errors
+from labcontainer.cli import main
 from labcontainer.client import address, api, daemon, http, times
 
 
@@ -217,3 +218,71 @@ def test_what_is_no_duration(word: str) -> None:
 )  # fmt: skip
 def test_spans_in_dockers_words(length: float, said: str) -> None:
     assert times.span(length) == said
+
+
+# --- versions of the API --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [("1.44", "1.44"), ("1.53", "1.44"), ("1.41", "1.41"), ("1.9", "1.24"), ("", "1.24")],
+)
+def test_the_newest_version_that_both_know(theirs: str, ours: str) -> None:
+    assert api.agreed(theirs) == ours
+
+
+def test_a_call_asks_for_no_version_first(server: Server, client: api.Client) -> None:
+    server.answers = [answer(b"[]", Api_Version="1.53")]
+    assert client.get("/containers/json") == []
+    assert [one.split()[1] for one in server.asked] == [b"/v1.41/containers/json"]
+
+
+TOO_NEW = "client version 1.41 is too new. Maximum supported API version is 1.30"
+TOO_OLD = "client version 1.41 is too old. Minimum supported API version is 1.44, please upgrade"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "problem", "spoken"), [("1.30", TOO_NEW, b"v1.30"), ("1.53", TOO_OLD, b"v1.44")]
+)
+def test_a_daemon_that_refuses_our_version_is_spoken_to_in_another(
+    server: Server, client: api.Client, theirs: str, problem: str, spoken: bytes
+) -> None:
+    refused = answer(json.dumps({"message": problem}).encode(), "400 Bad Request",
+                     Api_Version=theirs)  # fmt: skip
+    server.answers = [refused, answer(b"1", Api_Version=theirs), answer(b"2", Api_Version=theirs)]
+    assert client.post("/containers/create", {"Image": "x"}, name="web") == 1
+    assert client.get("/info") == 2
+    path = b"/" + spoken + b"/containers/create?name=web"
+    assert [one.split()[1] for one in server.asked[1:]] == [path, b"/" + spoken + b"/info"]
+    assert server.asked[1].endswith(b'{"Image":"x"}')
+
+
+def test_a_daemon_that_knows_none_of_our_versions(server: Server, client: api.Client) -> None:
+    problem = b'{"message": "client version 1.44 is too old. Minimum supported is 1.60"}'
+    server.answers = [answer(problem, "400 Bad Request", Api_Version="1.70")] * 2
+    with pytest.raises(api.ApiError, match="Minimum supported is 1"):
+        client.get("/info")
+    assert len(server.asked) == 2
+
+
+def test_named_volumes_are_spared_where_the_daemon_can(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LABCONTAINER_HOST", f"unix://{server.path}")
+    gone = answer(b'{"VolumesDeleted": ["v"], "SpaceReclaimed": 1500}')
+
+    def pruned(version: str, *words: str) -> tuple[int, list[bytes]]:
+        server.asked = []
+        server.answers = [answer(b"OK", Api_Version=version), gone]
+        status = main.main(["volume", "prune", "--force", *words])
+        return status, [one.split()[1] for one in server.asked]
+
+    assert pruned("1.48") == (0, [b"/_ping", b"/v1.44/volumes/prune"])
+    assert capsys.readouterr().out == "Deleted Volumes:\nv\n\nTotal reclaimed space: 1.5kB\n"
+    status, paths = pruned("1.48", "--all")
+    assert status == 0 and b"all%22:[%22true%22]" in paths[1].replace(b"%5B", b"[").replace(
+        b"%5D", b"]"
+    )
+    assert pruned("1.41") == (0, [b"/_ping", b"/v1.41/volumes/prune"])
+    assert pruned("1.41", "--all") == (1, [b"/_ping"])
+    assert '"--all" requires API version 1.42' in capsys.readouterr().err
