@@ -1,13 +1,18 @@
-"""Where a daemon listens, in the words of Docker's `-H`: unix:///PATH, tcp://HOST:PORT."""
+"""Where a daemon listens, in the words of Docker's `-H`: unix:///PATH, tcp://HOST:PORT.
+
+`parse` is for who calls, `split` for who listens.
+"""
 
 from __future__ import annotations
 
 import os
 
 from labcontainer import errors
+from labcontainer.kernel import files
 from labcontainer.record import Record
 
 PORT, TLS_PORT = 2375, 2376
+LOOPBACK = "127.0.0.1"
 
 
 class Tls(Record):
@@ -27,15 +32,22 @@ class Address(Record):
     tls: Tls | None = None
 
     def __str__(self) -> str:
-        return f"unix://{self.path}" if self.path else f"tcp://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"unix://{self.path}" if self.path else f"tcp://{host}:{self.port}"
 
 
 def standard_path() -> str:
-    """The socket of this user's daemon: root's in /run, another's in their runtime directory."""
+    """The socket of this user's daemon: root's in /run, another's in their runtime directory.
+
+    Raises:
+        PermissionError: somebody else has made that directory: their daemon would get our secrets.
+    """
     if os.geteuid() == 0:
         return "/run/labcontainer.sock"
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/labcontainer-{os.geteuid()}"
-    return f"{runtime}/labcontainer.sock"
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return (
+        f"{runtime or files.own_directory(f'/tmp/labcontainer-{os.geteuid()}')}/labcontainer.sock"
+    )
 
 
 def chosen() -> Address:
@@ -54,24 +66,40 @@ def parse(word: str) -> Address:
     Raises:
         UsageError: it names none.
     """
+    tls = certificates()
+    path, host, port = split(word, TLS_PORT if tls else PORT)
+    if path:
+        return Address(path)
+    if not port:
+        raise errors.UsageError(f"invalid host {word!r}: nobody answers at port 0")
+    return Address(host=host, port=port, tls=tls)
+
+
+def split(word: str, usual: int) -> tuple[str, str, int]:
+    """(path, host, port) of `unix:///PATH` or `/PATH`, `tcp://HOST[:PORT]` or `HOST[:PORT]`.
+
+    No host is this machine's loopback; `usual` is the port that need not be said. Port 0 is a
+    listener's word for any free one.
+
+    Raises:
+        UsageError: it is none of them.
+    """
     kind, mark, rest = word.partition("://")
     if not mark:
         kind, rest = ("unix", word) if word.startswith("/") else ("tcp", word)
     if kind == "unix" and rest.startswith("/"):
-        return Address(rest)
-    if kind == "tcp" and rest:
-        return _tcp(word, rest.rstrip("/"))
-    raise errors.UsageError(f"invalid host {word!r}: it is unix:///PATH or tcp://HOST[:PORT]")
-
-
-def _tcp(word: str, rest: str) -> Address:
-    tls = certificates()
+        return rest, "", 0
+    rest = rest.rstrip("/")
+    if kind not in ("tcp", "http", "https") or not rest:
+        raise errors.UsageError(f"invalid host {word!r}: it is unix:///PATH or tcp://HOST[:PORT]")
     host, colon, port = rest.rpartition(":")
     if not colon or rest.endswith("]"):
-        host, port = rest, str(TLS_PORT if tls else PORT)
-    if not port.isdecimal() or not 0 < int(port) < 65536:
+        host, port = rest, str(usual)
+    if not port.isdecimal() or int(port) > 65535:
         raise errors.UsageError(f"invalid host {word!r}: {port!r} is no port")
-    return Address(host=host.strip("[]") or "127.0.0.1", port=int(port), tls=tls)
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise errors.UsageError(f"invalid host {word!r}: an IPv6 address stands in brackets")
+    return "", host.strip("[]") or LOOPBACK, int(port)
 
 
 def certificates() -> Tls | None:

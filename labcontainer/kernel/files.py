@@ -7,6 +7,7 @@ An error tells the path, the value and what the kernel answered:
 from __future__ import annotations
 
 import os
+import stat
 
 from labcontainer.kernel import trace
 
@@ -157,6 +158,23 @@ def write_atomically(path: str, data: bytes, mode: int = 0o600, *, sync: bool = 
         raise
     os.close(fd)
     os.rename(temporary, path)
+
+
+def own_directory(path: str) -> str:
+    """A directory where anybody may make one, such as /tmp; made if need be, and surely ours.
+
+    Raises:
+        PermissionError: somebody else made it, or may write there: it is not to be trusted.
+    """
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    about = os.lstat(path)
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o022:
+        problem = "is not a directory of ours alone; set XDG_RUNTIME_DIR, or remove it"
+        raise PermissionError(1, f"{path} {problem}")
+    return path
 
 
 def lock(fd: int) -> None:

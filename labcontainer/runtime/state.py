@@ -28,11 +28,15 @@ _SPEC_VERSION = "1.2.0"
 
 
 def default_root() -> str:
-    """Where containers are remembered until the machine starts anew: as root, or as a user."""
+    """Where containers are remembered until the machine starts anew: as root, or as a user.
+
+    Raises:
+        PermissionError: somebody else has made the directory in /tmp.
+    """
     if os.geteuid() == 0:
         return "/run/labcontainer"
-    base = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/labcontainer-{os.geteuid()}"
-    return f"{base}/labcontainer"
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    return f"{base or files.own_directory(f'/tmp/labcontainer-{os.geteuid()}')}/labcontainer"
 
 
 def check_id(container_id: str) -> None:

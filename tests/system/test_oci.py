@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -479,6 +479,26 @@ def test_the_next_process_of_its_number_is_left_alone(home: OciHome, words: list
             path.write_text(json.dumps(remembered))
         elif Path(f"/proc/{first}").exists():
             os.kill(first, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("command", ["labcontainer-oci list", "labcontainer ps"])
+@pytest.mark.parametrize(("owner", "mode"), [(54322, 0o755), (54322, 0o777), (54321, 0o777)])
+def test_a_directory_in_tmp_must_be_the_users_own(
+    as_user: Callable[..., subprocess.CompletedProcess[str]], command: str, owner: int, mode: int
+) -> None:
+    place = Path("/tmp/labcontainer-54321")
+    place.mkdir()
+    os.chown(place, owner, owner)
+    place.chmod(mode)
+    (place / "labcontainer").symlink_to("/etc")
+    words = [f"{Path(sys.executable).parent}/{command.split()[0]}", command.split()[1]]
+    try:
+        done = as_user(words, uid=54321, env={"XDG_RUNTIME_DIR": ""})
+        assert done.returncode != 0 and "Traceback" not in done.stderr
+        assert "is not a directory of ours alone" in done.stderr
+    finally:
+        (place / "labcontainer").unlink()
+        place.rmdir()
 
 
 def children(pid: int) -> list[int]:
