@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HERE = confined.HERE
+_DATA_LIMIT = 4095  # mount(2) reads one page of them, and drops the rest without a word
 
 
 class Mount(Record):
@@ -371,6 +372,9 @@ def _attach_new(entry: Mount, fd: int) -> None:
         # A tmpfs takes the mode of the directory that it covers, not the kernel's 1777.
         mode = f"mode={stat.S_IMODE(os.fstat(fd).st_mode):o}"
         data = f"{data},{mode}" if data else mode
+    if len(os.fsencode(data)) > _DATA_LIMIT:
+        problem = f"has more options than the {_DATA_LIMIT} bytes that the kernel reads"
+        raise SpecError(f"mount on {entry.target}", problem)
     try:
         syscalls.mount(entry.source or entry.fstype, mounts.name(fd), entry.fstype, flags, data)
         return

@@ -327,6 +327,15 @@ def test_scheduling_that_there_is_not(home: OciHome, field: str, value: dict[str
     assert done.returncode == 1 and f"process.{field}" in done.stderr, done
 
 
+def test_mount_options_of_more_than_a_page_are_not_cut_off(home: OciHome) -> None:
+    bundle = shell(home, "stat -c %a /work")
+    options = [*["size=1m"] * 600, "mode=0700"]
+    mount = {"destination": "/work", "type": "tmpfs", "source": "tmpfs", "options": options}
+    bundle.config["mounts"].append(mount)
+    done = home.run(bundle)
+    assert done.returncode == 1 and "4095" in done.stderr, done
+
+
 def test_preserved_descriptors_and_no_others(home: OciHome, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("kept\n")
     bundle = shell(home, "cat <&3; ls /proc/self/fd")
