@@ -50,13 +50,13 @@ def _nat(bridge: Bridge) -> list[Rule]:
     """Whose source address becomes the host's."""
     found = [Rule("postrouting", "masquerade", source="127.0.0.0/8", out_link=bridge.name)]
     for subnet in filter(None, (bridge.subnet, bridge.subnet6)):
+        if bridge.masquerade:
+            out = f"!{bridge.name}"
+            found.append(Rule("postrouting", "masquerade", source=subnet, out_link=out))
         # A neighbour that comes by a published port: without this, the answer would go to it
         # straight, from an address that it did not ask.
         found.append(Rule("postrouting", "masquerade", source=subnet, destination=subnet,
                           state="dnat"))  # fmt: skip
-        if bridge.masquerade:
-            out = f"!{bridge.name}"
-            found.append(Rule("postrouting", "masquerade", source=subnet, out_link=out))
     return found
 
 
