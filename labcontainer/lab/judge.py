@@ -107,6 +107,9 @@ def judge(exercise: Exercise, code: str) -> Outcome:
             remove_groups(group)
 
 
+ODD_VALUES = ("TypeError", "AttributeError", "ValueError", "KeyError", "IndexError")
+
+
 def check_of(exercise: Exercise) -> dict[str, object]:
     """All that the check's process learns about an exercise."""
     text, name = shipping.source_of(exercise.__dict__["check"])
@@ -143,12 +146,24 @@ def _judge_apart(exercise: Exercise, code: str, group: str) -> Outcome:
     try:
         return Outcome(**json.loads(ended.output.splitlines()[-1]))
     except (IndexError, ValueError, TypeError):
-        reason = (ended.error.decode(errors="replace").strip().splitlines() or ["no word"])[-1]
+        return _broken_off(ended.error.decode(errors="replace").strip())
+
+
+def _broken_off(said: str) -> Outcome:
+    """A check that did not come to its end: mostly since what came back is of another kind."""
+    reason = (said.splitlines() or ["no word"])[-1]
+    if reason.startswith(ODD_VALUES):
         return not_yet(
-            expected="the check comes to an end",
-            observed=f"its process ended early: {reason}",
-            where="a kill or exit that reached more than your own process",
+            expected="a value of the kind that the `def` line promises",
+            observed=f"the check can't use what it got: {reason}",
+            where="what you return",
+            hint="A list, a text, a pair, a number? The `def` line says it, behind the arrow.",
         )
+    return not_yet(
+        expected="the check comes to an end",
+        observed=f"its process ended early: {reason}",
+        where="a kill or exit that reached more than your own process",
+    )
 
 
 def remove_groups(group: str) -> None:

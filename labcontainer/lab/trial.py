@@ -228,15 +228,15 @@ class Trial:
         return random.Random(self.token("random"))
 
 
-def _slip(error: str) -> str:
+def _slip(name: str, error: str) -> str:
     """A hint for a mistake that can be made in any exercise; "" for others."""
     if error.startswith("NameError"):
         return (
             "Nothing in this cell has that name: a slip of the pen, or an import that is missing "
             "(the cell is a program of its own)."
         )
-    if error.startswith("TypeError") and "positional argument" in error:
-        return "Keep the arguments in the `def` line as they were; each call needs its own."
+    if error.startswith(f"TypeError: {name}()"):
+        return "Keep the `def` line as it was: the check calls it with these arguments."
     return ""
 
 
@@ -248,7 +248,7 @@ def _failed(order: Order, error: LearnerError) -> Outcome:
     if result.timed_out:
         observed, hint = "it was still running", "A loop or a wait that nothing ends?"
     elif result.error:
-        observed, hint = result.error, hints.get(result.errno, _slip(result.error))
+        observed, hint = result.error, hints.get(result.errno, _slip(error.name, result.error))
     elif result.status < 0:
         observed, hint = f"the process was killed by signal {-result.status}", ""
     else:

@@ -143,3 +143,14 @@ def test_a_slip_of_the_pen_gets_a_hint() -> None:
     can_be_checked(found)
     assert found.state == NOT_YET
     assert "a slip of the pen" in words(found)
+
+
+def test_a_value_of_another_kind_is_told_as_such() -> None:
+    """Here one rule for a list of rules: the check can't go on, and that is no kill."""
+    item = exercises.find("network.publish")
+    code = item.hole.replace("    ...", '    return Rule("output", f"dnat {ip}:{port}")')
+    with learner(os.geteuid()) as student:
+        (found,) = student.judge((item.id, code))
+    can_be_checked(found)
+    assert found.state == NOT_YET
+    assert found.where == "what you return", words(found)

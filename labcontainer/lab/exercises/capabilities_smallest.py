@@ -57,7 +57,7 @@ def check(trial: Trial) -> Outcome:
         if what not in could:
             return not_yet(
                 expected=f"the server can {what}",
-                observed="[Errno 1] or [Errno 13]: not permitted",
+                observed="it is refused",
                 where=f"with {', '.join(chosen) or 'no capability'}",
                 hint=HINTS[what],
             )

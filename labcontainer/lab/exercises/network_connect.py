@@ -137,7 +137,13 @@ EXERCISE = Exercise(
     solution=SOLUTION,
     check=check,
     needs=("sandbox", "bridge"),
-    errors=((101, "No way to the gateway is known as long as eth0 is down."),),
+    errors=(
+        (
+            19,
+            "No such link on this side: the cable's other end is in the container. Ask there.",
+        ),
+        (101, "No way to the gateway is known as long as eth0 is down."),
+    ),
     seconds=20,
     hints=(
         "Four requests: one to the host, three to the container.",

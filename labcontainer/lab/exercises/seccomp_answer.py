@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from labcontainer import seccomp, seccomp_profile
-from labcontainer.kernel import syscall_numbers
+from labcontainer.kernel import classic_bpf, syscall_numbers
 from labcontainer.lab.exercise import Exercise, Outcome, Wrong, done, not_yet
 from labcontainer.lab.trial import Trial
 
@@ -46,6 +46,7 @@ NEVER_FALSE = SOLUTION.replace("here += if_true if holds else if_false", "here +
 FROM_HERE = SOLUTION.replace(
     "if_true if holds else if_false", "(if_true if holds else if_false) - 1"
 )
+GREATER = SOLUTION.replace("JGT: a > k", "JGT: a >= k")
 ONE_MORE = SOLUTION.replace("JGE: a >= k", "JGE: a > k")
 
 
@@ -78,6 +79,21 @@ def check(trial: Trial) -> Outcome:
                 where="the jumps",
                 hint="A jump has two ends, and both are counted from the instruction after it. "
                 "JGE is `at least`.",
+            )
+    for word, code, holds in (
+        ("JEQ", classic_bpf.JEQ, [0, 1, 0]),
+        ("JGT", classic_bpf.JGT, [0, 0, 1]),
+        ("JGE", classic_bpf.JGE, [0, 1, 1]),
+    ):
+        load, end = (classic_bpf.LD, 0, 0, 0), classic_bpf.RET
+        small = [load, (code, 1, 0, 7), (end, 0, 0, 0), (end, 0, 0, 1)]
+        result = trial.attempt("_answers", small, [6, 7, 8], native.audit)
+        if result.value != holds:
+            return not_yet(
+                expected=f"A is 6, 7 and 8: {word} 7 leads to the end that answers {holds}",
+                observed=_seen(result.value, result.error, result.timed_out),
+                where=f"the case {word}",
+                hint="Does it compare as its name says, and jump from where you are?",
             )
     return done(f"{len(program)} instructions, twenty calls, each answered as the profile says")
 
@@ -114,6 +130,7 @@ EXERCISE = Exercise(
     wrong=(
         Wrong(NEVER_FALSE, "A jump has two ends"),
         Wrong(FROM_HERE, "A jump has two ends"),
+        Wrong(GREATER, "the case JGT"),
         Wrong(ONE_MORE, "JGE is `at least`"),
     ),
 )

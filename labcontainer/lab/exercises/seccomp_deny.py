@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -50,6 +51,7 @@ _ARCH = SOLUTION[SOLUTION.index("        (LD, 0, 0, ARCH)") :].partition("      
 
 NO_ARCHITECTURE = SOLUTION.replace(_ARCH, "")
 UPSIDE_DOWN = SOLUTION.replace("(JEQ, 0, 1, number)", "(JEQ, 1, 0, number)")
+PAST_THE_END = SOLUTION.replace("(JEQ, 0, 1, number)", "(JEQ, 0, 9, number)")
 KILLS = SOLUTION.replace("ERRNO | EPERM", "KILL_PROCESS")
 NOTHING = SOLUTION.replace("(JEQ, 0, 1, number)", "(JEQ, 1, 1, number)")
 
@@ -89,7 +91,7 @@ def check(trial: Trial) -> Outcome:
                 expected=f"{call}: {wanted}",
                 observed=_seen(result),
                 where="the filter",
-                hint="Killed, not refused: EPERM is ERRNO | EPERM." if _killed(result) else hint,
+                hint=_hint(result, hint),
             )
     foreign = next(one.audit for one in seccomp_profile.ARCHITECTURES.values()
                    if one.audit != native.audit)  # fmt: skip
@@ -103,6 +105,14 @@ def check(trial: Trial) -> Outcome:
         )
     return done(f"{refused} is refused, {other} is not, and no other numbers are let in",
                 f"{len(program)} instructions")  # fmt: skip
+
+
+def _hint(result: object, otherwise: str) -> str:
+    if _killed(result):
+        return "Killed, not refused: EPERM is ERRNO | EPERM."
+    if getattr(result, "errno", 0) == errno.EINVAL:
+        return "The kernel takes no filter with a jump past its end, or whose end is no RET."
+    return otherwise
 
 
 def _killed(result: object) -> bool:
@@ -132,6 +142,7 @@ EXERCISE = Exercise(
     wrong=(
         Wrong(NO_ARCHITECTURE, "look at ARCH first"),
         Wrong(UPSIDE_DOWN, "jumps over if_true or if_false"),
+        Wrong(PAST_THE_END, "a jump past its end"),
         Wrong(KILLS, "Killed, not refused"),
         Wrong(NOTHING, "jumps over if_true or if_false"),
     ),
