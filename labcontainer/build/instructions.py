@@ -10,10 +10,12 @@ import json
 import re
 from collections.abc import Callable, Mapping
 
+from labcontainer import durations
 from labcontainer.build.dockerfile import KEYWORDS, Heredoc, Line, heredoc, split_flags, unknown
 from labcontainer.build.errors import DockerfileError
 from labcontainer.build.mounts import Mount, parse_mount
 from labcontainer.build.words import Lexer
+from labcontainer.errors import UsageError
 from labcontainer.record import Record
 
 Pairs = tuple[tuple[str, str], ...]
@@ -320,24 +322,8 @@ def line_of(trigger: str, near: Line) -> Line:
 
 # --- HEALTHCHECK ----------------------------------------------------------------------------------
 
-_UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9,
-          "h": 3600 * 10**9}  # fmt: skip
 _TIMES = {"interval": "Interval", "timeout": "Timeout", "start-period": "StartPeriod",
           "start-interval": "StartInterval"}  # fmt: skip
-
-
-def duration(text: str) -> int:
-    """Nanoseconds of Go's `1m30s`, `1.5h`, `200ms`.
-
-    Raises:
-        DockerfileError: it is none.
-    """
-    parts = re.findall(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)", text)
-    if text == "0":
-        return 0
-    if not parts or "".join(map("".join, parts)) != text:
-        raise DockerfileError(f"invalid duration {text!r}: it is a number with ms, s, m or h")
-    return int(sum(float(number) * _UNITS[unit] for number, unit in parts))
 
 
 def _healthcheck(line: Line, flags: Flags, _escape: str) -> Healthcheck:
@@ -359,8 +345,11 @@ def _times(line: Line, flags: Flags) -> dict[str, int]:
     found: dict[str, int] = {}
     for name, key in _TIMES.items():
         if name in flags:
-            found[key] = duration(_one(flags, name))
-            if 0 < found[key] < 10**6:
+            try:
+                found[key] = durations.parse(_one(flags, name))
+            except UsageError as error:
+                raise line.wrong(str(error)) from None
+            if found[key] and found[key] < 10**6:
                 raise line.wrong(f"{key} {_one(flags, name)!r} cannot be less than 1ms")
     if "retries" in flags:
         text = _one(flags, "retries")

@@ -14,12 +14,13 @@ from labcontainer import errors
 from labcontainer.cli import compose_project as shared
 from labcontainer.cli import format as form
 from labcontainer.cli import looking, volumes
-from labcontainer.client import daemon, times
+from labcontainer.client import daemon
 from labcontainer.client.api import Client
 from labcontainer.compose import grants, interpolation, labels, loading, observed, output, showing
 from labcontainer.compose import sources as files
 from labcontainer.compose.model import Project
 from labcontainer.compose.observed import Container
+from labcontainer.engine import moments
 
 Row = dict[str, Any]
 
@@ -277,7 +278,7 @@ def run_events(args: Namespace) -> int:
     try:
         for event in client.stream(
             "GET", "/events", filters=asked,
-            since=times.stamp(args.since), until=times.stamp(args.until),
+            since=moments.stamp(args.since), until=moments.stamp(args.until),
         ):  # fmt: skip
             known = event["Actor"].get("Attributes") or {}
             if args.services and known.get(labels.SERVICE) not in args.services:

@@ -6,8 +6,7 @@ import os
 
 from labcontainer import errors
 from labcontainer.cli import lifecycle
-from labcontainer.client import times
-from labcontainer.engine import request, words
+from labcontainer.engine import moments, request, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ def healthcheck(given: Given) -> Body | None:
     spans = {"interval": "Interval", "timeout": "Timeout", "start-period": "StartPeriod"}
     for flag, field in spans.items():
         if f"health-{flag}" in given:
-            found[field] = int(times.seconds(given[f"health-{flag}"]) * 1e9)
+            found[field] = int(moments.seconds(given[f"health-{flag}"]) * 1e9)
     if "health-retries" in given:
         found["Retries"] = words.whole("--health-retries", given["health-retries"])
     return found or None

@@ -39,9 +39,9 @@ def run(args: Namespace) -> int:
     from labcontainer.daemon import serve
     from labcontainer.image import roots
 
-    places = [serve.place_of(word) for word in args.host]
-    if not places:
-        places = [serve.Place(path=address.standard_path())]
+    usual = address.TLS_PORT if args.tlsverify else address.PORT
+    hosts = args.host or [f"unix://{address.standard_path()}"]
+    places = [serve.Place(*address.split(word, usual)) for word in hosts]
     certificates = None
     if args.tlsverify:
         files = (args.tlscacert, args.tlscert, args.tlskey)

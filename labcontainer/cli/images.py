@@ -10,7 +10,7 @@ import sys
 from labcontainer import errors
 from labcontainer.cli import format as form
 from labcontainer.cli import looking
-from labcontainer.client import times
+from labcontainer.engine import moments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _truth(key: str, word: str) -> bool:
 
 def _by_age(where: Store, found: list[Image], filters: dict[str, list[str]]) -> list[Image]:
     for word in filters.get("until", ()):
-        end = float(times.stamp(word) or 0)
+        end = float(moments.stamp(word) or 0)
         found = [one for one in found if _created(one.config.created) < end]
     for word in filters.get("before", ()):
         moment = _created(where.image(word).config.created)
@@ -144,7 +144,7 @@ def image_rows(image: Image, *, whole: bool, digests: bool = False) -> list[Row]
     size = Snapshots(store()).size(image)
     shared = {
         "ID": image.id if whole else form.short(image.id),
-        "CreatedSince": f"{times.ago(created)} ago" if created else "N/A",
+        "CreatedSince": f"{moments.ago(created)} ago" if created else "N/A",
         "CreatedAt": looking.local_time(created) if created else "N/A",
         "Size": form.size(size),
         "VirtualSize": form.size(size),
@@ -164,7 +164,7 @@ def image_rows(image: Image, *, whole: bool, digests: bool = False) -> list[Row]
 
 def _created(text: str) -> float:
     try:
-        return times.moment(text)
+        return moments.moment(text)
     except errors.UsageError:
         return 0.0
 
@@ -257,7 +257,7 @@ def history_rows(image: Image, *, whole: bool, human: bool) -> list[Row]:
         command = " ".join(str(one.get("created_by", "")).split())
         rows.append({
             "ID": "<missing>",
-            "CreatedSince": f"{times.ago(created)} ago" if created else "N/A",
+            "CreatedSince": f"{moments.ago(created)} ago" if created else "N/A",
             "CreatedAt": looking.local_time(created) if created else "N/A",
             "CreatedBy": command if whole else form.ellipsis(command, 45),
             "Size": form.size(size) if human else str(size),

@@ -6,7 +6,8 @@ import sys
 
 from labcontainer import errors
 from labcontainer.cli import format as form
-from labcontainer.client import api, daemon, times
+from labcontainer.client import api, daemon
+from labcontainer.engine import moments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def container_row(one: Row, *, whole: bool) -> Row:
         "Image": form.short(image) if image.startswith("sha256:") and not whole else image,
         "Command": f'"{command}"',
         "CreatedAt": local_time(one["Created"]),
-        "RunningFor": f"{times.ago(one['Created'])} ago",
+        "RunningFor": f"{moments.ago(one['Created'])} ago",
         "Ports": ports(one.get("Ports") or []),
         "State": one["State"],
         "Status": one["Status"],
@@ -331,7 +332,7 @@ def run_events(args: Namespace) -> int:
     """Print what happens, as it happens."""
     stream = daemon.client().stream(
         "GET", "/events", filters=filters(args.filter),
-        since=times.stamp(args.since), until=times.stamp(args.until),
+        since=moments.stamp(args.since), until=moments.stamp(args.until),
     )  # fmt: skip
     from labcontainer.cli.template import Template, to_json
 

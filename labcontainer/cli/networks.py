@@ -5,8 +5,8 @@ from __future__ import annotations
 from labcontainer import errors
 from labcontainer.cli import format as form
 from labcontainer.cli import lifecycle, looking
-from labcontainer.client import api, daemon, times
-from labcontainer.engine import words
+from labcontainer.client import api, daemon
+from labcontainer.engine import moments, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def network_row(one: dict[str, Any], whole: bool) -> dict[str, Any]:
         "Internal": str(bool(one.get("Internal"))).lower(),
         "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
         "Label": lambda key: labels.get(key, ""),
-        "CreatedAt": looking.local_time(times.moment(one["Created"])),
+        "CreatedAt": looking.local_time(moments.moment(one["Created"])),
     }
 
 

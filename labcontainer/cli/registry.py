@@ -8,13 +8,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+PORT = 5000  # that of registries
+
 
 def configure(parser: ArgumentParser) -> None:
     """Add the words of `labcontainer registry`."""
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     serve = verbs.add_parser("serve", allow_abbrev=False, help="serve images to whoever asks")
     add = serve.add_argument
-    add("--listen", default="127.0.0.1:5000", metavar="HOST:PORT", help="port 0 is any free one")
+    add("--listen", default="127.0.0.1", metavar="HOST[:PORT]", help="port 5000 is usual, port 0 "
+        "any free one")  # fmt: skip
     add("--htpasswd", default="", metavar="FILE", help="let in only who is in it (htpasswd -B)")
     add("--tls-cert", default="", metavar="FILE", help="speak HTTPS with this certificate")
     add("--tls-key", default="", metavar="FILE", help="its key, where that is in another file")
@@ -45,14 +48,14 @@ def run(args: Namespace) -> int:
 def _serve(args: Namespace, repositories: object) -> int:
     import signal
 
+    from labcontainer.client import address
     from labcontainer.image import registries
     from labcontainer.registry.repositories import Repositories
     from labcontainer.registry.server import Options, Server
 
     assert isinstance(repositories, Repositories)
-    host, _, port = args.listen.rpartition(":")
-    host = host.strip("[]") or "127.0.0.1"
-    if not port.isdecimal():
+    path, host, port = address.split(args.listen, PORT)
+    if path:
         raise errors.UsageError(f"invalid value {args.listen!r} for --listen: it is HOST:PORT")
     shown = f"[{host}]" if ":" in host else host
     if not (args.tls_cert or args.plain_http_anywhere or registries.is_local(shown)):
@@ -60,7 +63,7 @@ def _serve(args: Namespace, repositories: object) -> int:
             f"plain HTTP on {host} can be read and changed by anybody on the way: "
             "use --tls-cert, or --plain-http-anywhere to do it all the same"
         )
-    options = Options(host, int(port), args.htpasswd, args.tls_cert, args.tls_key,
+    options = Options(host, port, args.htpasswd, args.tls_cert, args.tls_key,
                       args.read_only, args.verbose)  # fmt: skip
     server = Server(repositories, options)
     print(f"labcontainer registry: listening on {server.url}", flush=True)

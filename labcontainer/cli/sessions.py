@@ -217,14 +217,14 @@ def configure_logs(parser: ArgumentParser) -> None:
 
 def run_logs(args: Namespace) -> int:
     """Print what a container has said."""
-    from labcontainer.client import times
     from labcontainer.client.http import frames
+    from labcontainer.engine import moments
 
     client = daemon.client()
     tty = client.get(f"/containers/{args.container}/json")["Config"]["Tty"]
     response = client.download(
         f"/containers/{args.container}/logs", stdout=True, stderr=True, follow=args.follow,
-        since=times.stamp(args.since), until=times.stamp(args.until), tail=args.tail,
+        since=moments.stamp(args.since), until=moments.stamp(args.until), tail=args.tail,
         timestamps=args.timestamps, details=args.details,
     )  # fmt: skip
     try:

@@ -95,9 +95,9 @@ def _exposed(service: Service) -> list[str]:
 
 
 def _seconds(word: str) -> float:
-    from labcontainer.client import times
+    from labcontainer.engine import moments
 
-    return times.seconds(word)
+    return moments.seconds(word)
 
 
 def healthcheck(words: Tree) -> Tree:

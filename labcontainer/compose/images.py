@@ -14,11 +14,11 @@ from __future__ import annotations
 import time
 
 from labcontainer import errors
-from labcontainer.client import times
 from labcontainer.client.api import Client
 from labcontainer.compose import building, graph
 from labcontainer.compose.model import Project, Service
 from labcontainer.compose.resources import Tell
+from labcontainer.engine import moments
 from labcontainer.image import auth, reference
 
 _AGES = {"daily": 86400.0, "weekly": 7 * 86400.0, "refresh": 86400.0}
@@ -92,13 +92,13 @@ def _is_old(policy: str, found: dict[str, object]) -> bool:
     metadata = found.get("Metadata")
     tagged = metadata.get("LastTagTime", "") if isinstance(metadata, dict) else ""
     age = _AGES.get(policy) or _seconds(policy.removeprefix("every_"))
-    return not tagged or time.time() - times.moment(tagged) > age
+    return not tagged or time.time() - moments.moment(tagged) > age
 
 
 def _seconds(word: str) -> float:
     if word[-1:] in _DAYS and word[:-1].isdecimal():
         return float(word[:-1]) * _DAYS[word[-1]]
-    return times.seconds(word)
+    return moments.seconds(word)
 
 
 def pull_all(client: Client, services: list[Service], tell: Tell, most: int = 0) -> None:

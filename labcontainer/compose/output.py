@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
-from labcontainer.client import http, times
+from labcontainer.client import http
 from labcontainer.client.api import ApiError, Client
 from labcontainer.compose.observed import Container
 from labcontainer.engine import moments
@@ -99,7 +99,7 @@ def logs(
     tty = client.get(f"/containers/{one.id}/json")["Config"]["Tty"]
     response = client.download(
         f"/containers/{one.id}/logs", stdout=True, stderr=True, follow=follow, tail=tail,
-        since=times.stamp(since), until=times.stamp(until), timestamps=timestamps,
+        since=moments.stamp(since), until=moments.stamp(until), timestamps=timestamps,
     )  # fmt: skip
     try:
         yield from (((1, part) for part in response) if tty else http.frames(response))

@@ -129,10 +129,10 @@ def size(value: Any, place: Place) -> int:
 
 def span(value: Any, place: Place) -> str:
     """A length of time such as `1m30s`; it stays a word."""
-    from labcontainer.client import times
+    from labcontainer.engine import moments
 
     try:
-        times.seconds(value)
+        moments.seconds(value)
     except errors.UsageError:
         raise place.refuse(f"{value!r} is no length of time such as 1m30s") from None
     return str(value)

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 
-from labcontainer import errors, users
+from labcontainer import users
 from labcontainer.daemon import server
 from labcontainer.image import inside
 from labcontainer.kernel import syscalls
@@ -38,7 +38,8 @@ class Place(Record):
     port: int = 0
 
     def __str__(self) -> str:
-        return f"unix://{self.path}" if self.path else f"tcp://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"unix://{self.path}" if self.path else f"tcp://{host}:{self.port}"
 
 
 class Options(Record):
@@ -186,21 +187,3 @@ class _Ends:
         signal.set_wakeup_fd(self._before)
         os.close(self._read)
         os.close(self._write)
-
-
-def place_of(word: str) -> Place:
-    """The place that a `-H` names: unix:///PATH or tcp://HOST:PORT.
-
-    Raises:
-        UsageError: it names none.
-    """
-    kind, mark, rest = word.partition("://")
-    if not mark:
-        kind, rest = ("unix", word) if word.startswith("/") else ("tcp", word)
-    if kind == "unix" and rest.startswith("/"):
-        return Place(path=rest)
-    host, colon, port = rest.rstrip("/").rpartition(":")
-    if kind != "tcp" or not colon or not port.isdecimal() or int(port) > 65535:
-        why = "it is unix:///PATH or tcp://HOST:PORT"
-        raise errors.UsageError(f"invalid value {word!r} for --host: {why}")
-    return Place(host=host.strip("[]") or "127.0.0.1", port=int(port))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 
-from labcontainer import errors
+from labcontainer import durations, errors
 
 NEVER = "0001-01-01T00:00:00Z"  # Go's zero time
-UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 
 
 def now() -> str:
@@ -35,23 +34,26 @@ def parse(word: str, present: float) -> float:
         return moment(word)
 
 
+def stamp(word: str) -> str | None:
+    """The Unix time that a word means, for a query: None for "", now less a duration.
+
+    Raises:
+        UsageError: it is neither a time nor a duration.
+    """
+    if not word:
+        return None
+    if word.replace(".", "", 1).isdecimal():
+        return word
+    return f"{parse(word, time.time()):.9f}"
+
+
 def seconds(word: str) -> float:
     """The length of a Go duration such as `1h30m`, `500ms`.
 
     Raises:
         UsageError: it is none.
     """
-    total, rest = 0.0, word.removeprefix("-")
-    while rest:
-        number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
-        rest = rest[len(number) :]
-        unit = rest[: len(rest) - len(rest.lstrip("abcdefghijklmnopqrstuvwxyzµ"))]
-        rest = rest[len(unit) :]
-        try:
-            total += float(number) * UNITS[unit]
-        except (ValueError, KeyError):
-            raise errors.UsageError(f"{word!r} is no duration, such as 1h30m or 10s") from None
-    return -total if word.startswith("-") else total
+    return durations.parse(word) / 1e9
 
 
 def moment(word: str) -> float:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from labcontainer import errors
 from labcontainer.cli import main
-from labcontainer.client import address, api, daemon, http, times
+from labcontainer.client import address, api, daemon, http
+from labcontainer.engine import moments
 
 
 class Server:
@@ -182,30 +183,31 @@ def test_frames_however_they_are_cut(sent: list[tuple[int, bytes]], size: int) -
     [
         ("unix:///run/x.sock", "unix:///run/x.sock"), ("/run/x.sock", "unix:///run/x.sock"),
         ("tcp://h:1", "tcp://h:1"), ("h:1", "tcp://h:1"), ("tcp://h", "tcp://h:2375"),
-        ("tcp://[::1]:5", "tcp://::1:5"),
+        ("tcp://[::1]:5", "tcp://[::1]:5"),
     ],
 )  # fmt: skip
 def test_addresses(word: str, shown: str) -> None:
     assert str(address.parse(word)) == shown
 
 
-@pytest.mark.parametrize("word", ["unix://x", "tcp://", "ssh://h", "tcp://h:0", "tcp://h:x", ""])
+@pytest.mark.parametrize(
+    "word", ["unix://x", "tcp://", "ssh://h", "tcp://h:0", "tcp://h:x", "::1", ""]
+)
 def test_what_is_no_address(word: str) -> None:
     with pytest.raises(errors.UsageError, match="invalid host"):
         address.parse(word)
 
 
 @pytest.mark.parametrize(
-    ("word", "length"), [("10s", 10), ("1h30m", 5400), ("500ms", 0.5), ("1.5m", 90), ("-2s", -2)]
-)
-def test_durations(word: str, length: float) -> None:
-    assert times.seconds(word) == pytest.approx(length)
-
-
-@pytest.mark.parametrize("word", ["10", "s", "1x", "1h 2m"])
-def test_what_is_no_duration(word: str) -> None:
-    with pytest.raises(errors.UsageError, match="no duration"):
-        times.seconds(word)
+    ("word", "found"),
+    [
+        ("/run/x", ("/run/x", "", 0)), ("unix:///run/x", ("/run/x", "", 0)),
+        ("tcp://h", ("", "h", 5000)), ("h:80/", ("", "h", 80)), (":80", ("", "127.0.0.1", 80)),
+        ("http://[::1]", ("", "::1", 5000)), ("[::1]:0", ("", "::1", 0)),
+    ],
+)  # fmt: skip
+def test_where_to_listen(word: str, found: tuple[str, str, int]) -> None:
+    assert address.split(word, 5000) == found
 
 
 @pytest.mark.parametrize(
@@ -217,7 +219,7 @@ def test_what_is_no_duration(word: str) -> None:
     ],
 )  # fmt: skip
 def test_spans_in_dockers_words(length: float, said: str) -> None:
-    assert times.span(length) == said
+    assert moments.span(length) == said
 
 
 # --- versions of the API --------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from labcontainer.build import dockerfile, graph, instructions
 from labcontainer.build.dockerfile import KEYWORDS, parse
 from labcontainer.build.errors import DockerfileError
-from labcontainer.build.instructions import Copy, Healthcheck, Run, duration
+from labcontainer.build.instructions import Copy, Healthcheck, Run
 from labcontainer.build.mounts import Mount, parse_mount
 from labcontainer.build.words import Lexer
 
@@ -105,7 +105,7 @@ def test_flags_come_first_and_end_at_two_dashes() -> None:
         ("FROM a\nONBUILD FROM b", 2, "FROM isn't allowed as an ONBUILD trigger"),
         ("FROM a\nONBUILD NOTHING b", 2, "unknown instruction: NOTHING"),
         ("FROM a\nHEALTHCHECK FOO a", 2, "unknown type 'FOO' in HEALTHCHECK"),
-        ("FROM a\nHEALTHCHECK --interval=3 CMD a", 2, "invalid duration '3'"),
+        ("FROM a\nHEALTHCHECK --interval=3 CMD a", 2, "'3' is no duration"),
         ("FROM a\nHEALTHCHECK --interval=1us CMD a", 2, "cannot be less than 1ms"),
         ("FROM a\nHEALTHCHECK --retries=x CMD a", 2, "--retries 'x'"),
         ("FROM a\nRUN --mount=type=ssh make", 2, "type=ssh is not supported"),
@@ -216,7 +216,20 @@ def test_healthcheck() -> None:
     none = only("HEALTHCHECK NONE")
     assert isinstance(none, Healthcheck)
     assert none.test == ("NONE",)
-    assert duration("1.5h") == 5400 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("word", "problem"),
+    [
+        ("10", "no duration"),
+        ("1x", "no duration"),
+        ("100us", "cannot be less than 1ms"),
+        ("-1s", "cannot be less than 1ms"),
+    ],
+)
+def test_what_is_no_time_between_health_checks(word: str, problem: str) -> None:
+    with pytest.raises(DockerfileError, match=problem):
+        only(f"HEALTHCHECK --interval={word} CMD true")
 
 
 # --- anything -------------------------------------------------------------------------------------

@@ -1,0 +1,36 @@
+"""Lengths of time as Go writes them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labcontainer import durations, errors
+from labcontainer.engine import moments
+
+
+@pytest.mark.parametrize(
+    ("text", "nanoseconds"),
+    [
+        ("10s", 10**10), ("1h30m", 5400 * 10**9), ("500ms", 5 * 10**8), ("1.5m", 90 * 10**9),
+        ("-2s", -2 * 10**9), ("+2s", 2 * 10**9), ("0", 0), ("-0", 0), (".5s", 5 * 10**8),
+        ("1.s", 10**9), ("1.0000000019ns", 1), ("1us2µs", 3000),
+    ],
+)  # fmt: skip
+def test_durations(text: str, nanoseconds: int) -> None:
+    assert durations.parse(text) == nanoseconds
+    assert moments.seconds(text) == pytest.approx(nanoseconds / 1e9)
+
+
+@pytest.mark.parametrize("text", ["", "10", "s", "1x", "1h 2m", ".s", "-", "--1s", "1.5", "1..5s"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(errors.UsageError, match="no duration"):
+        durations.parse(text)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(sorted(durations.NANOSECONDS)))))
+def test_parts_add_up(parts: list[tuple[int, str]]) -> None:
+    text = "".join(f"{number}{unit}" for number, unit in parts) or "0"
+    wanted = sum(number * durations.NANOSECONDS[unit] for number, unit in parts)
+    assert durations.parse(text) == wanted
