@@ -119,6 +119,7 @@ def environment() -> dict[str, str]:
 
 def shares() -> tuple[str, ...]:
     """Where work is saved: the notebook's folder and the learner's."""
+    os.makedirs(student.home(), exist_ok=True)
     return tuple(dict.fromkeys((os.getcwd(), str(student.home()))))
 
 

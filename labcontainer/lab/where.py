@@ -134,6 +134,7 @@ class Room:
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._woken, False)
         share = str(student.home())
+        os.makedirs(share, exist_ok=True)
         self._guest = uml.Guest(uml.Machine(MEMORY, (share,), hostname="lab"))
         self._up = threading.Event()
         self._lines: list[Line] = []

@@ -24,6 +24,12 @@ MODULES = (
     "ip6table_filter ip6table_nat xt_MASQUERADE xt_nat xt_conntrack xt_addrtype xt_comment "
     "xt_tcpudp fuse"
 ).split()
+# What the kernel would do at its start for nobody: 1.3 of the 2.3 s of a boot.
+QUICKER = (
+    "initcall_blacklist=raid6_select_algo",  # each way to reckon a RAID's checksums, timed
+    "pty.legacy_count=0",  # BSD's terminals, 512 device files
+    "lpj=4000000",  # how long a loop takes: there is no hardware to wait for by loops
+)
 CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids")
 
 
@@ -57,7 +63,7 @@ def command_line(boot: Boot, channel: int, script: int) -> list[str]:
     """
     return [
         boot.kernel, f"mem={boot.memory}", "root=/dev/root", "rootfstype=hostfs", "rootflags=/",
-        "ro", "quiet", "panic=-1", "uml_dir=/proc/", "con=null", "con0=null,fd:1",
+        "ro", "quiet", *QUICKER, "panic=-1", "uml_dir=/proc/", "con=null", "con0=null,fd:1",
         f"ssl0=fd:{channel}", f"ubd0r=/proc/self/fd/{script}", f"init={boot.shell[0]}", "--",
         *boot.shell[1:], "/dev/ubda",
     ]  # fmt: skip
@@ -133,9 +139,9 @@ def _services(boot: Boot) -> list[Step]:
     modules = "/lib/modules/$(uname -r)"
     return [
         Step("where modprobe looks", f"mkdir -p {modules}"),
-        Step("the modules", f"mount --bind {MODULE_TREE}/$(uname -r) {modules}"),
+        Step("it finds them", f"mount --bind {MODULE_TREE}/$(uname -r) {modules}"),
         Step("what the kernel calls for a module", _modprobe(boot), True),
-        *[Step(f"module {one}", f"modprobe -q {one}", True) for one in MODULES],
+        Step("the modules", f"modprobe -q -a {' '.join(MODULES)}", True),
         Step("the loopback link", "ip link set lo up", True),
     ]
 

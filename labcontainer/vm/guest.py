@@ -7,7 +7,6 @@ command that is a machine (uml.py, qemu.py).
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import selectors
@@ -143,15 +142,10 @@ class Guest(ABC):
         """
         self._last += 1
         home = {"HOME": "/tmp"} if program.uid and program.env is GUEST_ENV else {}
-        request = {
-            "argv": list(program.argv),
-            "uid": program.uid,
-            "gid": program.uid,
-            "cwd": program.cwd,
-            "env": {**program.env, **home},
-        }
+        env = {**program.env, **home}
+        request = frames.pack_program(program.uid, program.cwd, program.argv, env)
         self._waiting[self._last] = (stdout, stderr)
-        self._send(frames.EXEC, self._last, json.dumps(request).encode())
+        self._send(frames.EXEC, self._last, request)
         if stdin is not None:
             self.write(self._last, stdin)
             self.close_input(self._last)

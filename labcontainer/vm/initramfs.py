@@ -32,7 +32,7 @@ _BELOW = {
 }
 # What the agent loads at its start and later, and small programs like it: the interpreter tells.
 _ASK = """
-import agent, json, os, mmap, resource, socket, struct, sys, time, warnings
+import agent, json, os, mmap, resource, signal, socket, struct, sys, time, warnings
 names = ("__file__", "__cached__")
 files = [getattr(module, name, None) for module in sys.modules.values() for name in names]
 print(json.dumps(sorted({file for file in files if file and not file.startswith(sys.path[0])})))

@@ -14,12 +14,14 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
-from labcontainer.errors import UnsupportedError
+from labcontainer.errors import NotFoundError, UnsupportedError
 from labcontainer.record import Record
 from labcontainer.vm import boot, guest
 from labcontainer.vm.guest import BootError as BootError
 from labcontainer.vm.guest import Program as Program
 from labcontainer.vm.guest import ProgramTimeoutError as ProgramTimeoutError
+
+OWN = ("/tmp", "/run", "/dev")  # directories that a guest has in its memory
 
 
 class Machine(Record):
@@ -46,9 +48,12 @@ def kernel() -> str:
 
 
 def boot_of(machine: Machine) -> boot.Boot:
-    """What this machine has to boot with."""
+    """What this machine has to boot with. Raises UnsupportedError where it can't."""
     busybox = shutil.which("busybox", path=guest.GUEST_ENV["PATH"])
     shell = (busybox, "sh") if busybox else ("/bin/sh",)
+    if own := next((one for one in OWN if boot.AGENT.startswith(f"{one}/")), ""):
+        why = f"labcontainer lies in {boot.AGENT}, and the guest has a {own} of its own"
+        raise UnsupportedError("user-mode Linux", why, "install it elsewhere")
     python = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
     if not _reachable(python) and os.path.exists("/usr/bin/python3"):
         python = "/usr/bin/python3"
@@ -92,6 +97,9 @@ class Guest(guest.Guest):
 
     def _launch(self, line: socket.socket) -> subprocess.Popen[bytes]:
         plan = boot_of(self.machine)
+        for path in self.machine.share_rw:
+            if not os.path.isdir(path):
+                raise NotFoundError(f"{path}, to be shared with the guest, is no directory")
         _check_space(self.tmpdir, self.machine.memory)
         script = os.memfd_create("labcontainer-boot", 0)
         try:

@@ -42,7 +42,16 @@ def test_the_script_fills_sectors_and_is_shell() -> None:
 def test_only_what_must_be_there_ends_the_boot() -> None:
     lines = boot.script(BOOT).decode().splitlines()
     assert next(line for line in lines if "pivot_root . ." in line).endswith("exit 1; }")
-    assert next(line for line in lines if "modprobe -q veth" in line).endswith("|| :")
+    assert next(line for line in lines if "modprobe -q -a" in line).endswith("|| :")
+
+
+def test_a_program_is_its_words() -> None:
+    argv, env = ("sh", "-c", "", "a=b\n\udcff"), {"A": "1=2", "EMPTY": ""}
+    data = frames.pack_program(1000, "/a b", argv, env)
+    assert frames.unpack_program(data) == (1000, "/a b", list(argv), env)
+    assert frames.unpack_program(frames.pack_program(0, "/", ("id",), {})) == (0, "/", ["id"], {})
+    with pytest.raises(ValueError, match="NUL"):
+        frames.pack_program(0, "/", ("a\0b",), {})
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 1000])

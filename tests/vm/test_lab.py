@@ -58,6 +58,7 @@ SWITCH = f"""
 import os
 from labcontainer.lab import course as lab
 from labcontainer.lab import where
+os.environ["LABCONTAINER_WORK"] = os.environ["LABCONTAINER_HOME"] + "/not/yet"
 lab.start("02_chroot", tier="T1")
 print(where.state())
 lab.run("import os; print(os.uname().release != '{OURS}', os.geteuid(), os.getpid() < 9)")

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from labcontainer.vm import uml
+from labcontainer.errors import NotFoundError, UnsupportedError
+from labcontainer.vm import boot, uml
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST_UID = 1000 if os.geteuid() == 0 else None
@@ -62,6 +63,19 @@ def test_it_is_another_kernel_with_control_groups_of_version_2(guest: uml.Guest)
     assert (uid, heard.stderr, status) == ("0", b"told\n", 7)
 
 
+def test_its_boot_does_nothing_that_nobody_needs(guest: uml.Guest) -> None:
+    _, heard = ran(guest, "dmesg")
+    assert b"Run " in heard.stdout
+    assert b"raid6: using" not in heard.stdout
+    assert b"Calibrating delay loop (skipped)" in heard.stdout
+    assert ran(guest, "sh", "-c", "ls /dev | grep -c '^tty[p-za-e]'")[1].stdout == b"0\n"
+
+
+def test_all_modules_are_there(guest: uml.Guest) -> None:
+    loaded = {line.split()[0] for line in ran(guest, "cat", "/proc/modules")[1].stdout.splitlines()}
+    assert {name.replace("-", "_").encode() for name in boot.MODULES} <= loaded
+
+
 def test_an_ordinary_user_has_a_control_group_to_divide(guest: uml.Guest) -> None:
     group = "/sys/fs/cgroup$(sed s/^0::// /proc/self/cgroup)"
     status, heard = ran(guest, "sh", "-c", f"id -u; mkdir {group}/x && rmdir {group}/x", uid=1000)
@@ -102,6 +116,19 @@ def test_a_shared_directory_is_written_to(tmp_path: Path) -> None:
     )
     assert status == 0
     assert (tmp_path / "file").read_text() == "here\n"
+
+
+def test_a_shared_directory_that_is_missing_is_told_before_the_boot(tmp_path: Path) -> None:
+    spec = uml.Machine(share_rw=(f"{tmp_path}/none",))
+    with pytest.raises(NotFoundError, match=f"{tmp_path}/none, to be shared with the guest, is no"):
+        uml.Guest(spec).start()
+
+
+def test_a_package_below_tmp_is_told_before_the_boot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guest has a /tmp of its own: its agent would not be there."""
+    monkeypatch.setattr(boot, "AGENT", "/tmp/elsewhere/labcontainer/vm/agent.py")
+    with pytest.raises(UnsupportedError, match="the guest has a /tmp of its own"):
+        uml.Guest(uml.Machine()).start()
 
 
 def test_the_command_passes_flags_output_and_status_on() -> None:
