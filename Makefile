@@ -48,11 +48,12 @@ $(VENV)/.tests: $(VENV)/.lab tests/requirements.txt
 	@touch $@
 
 # Every start of a container is a start of Python: with PYTHONDONTWRITEBYTECODE=1, or a checkout
-# that the user cannot write, each of them would compile the sources again. The launcher replaces pip's
-# script, which would load site-packages.
+# that the user cannot write, each of them would compile the sources again. The launchers replace pip's
+# scripts, which would load site-packages.
 compile: $(VENV)/.lab
 	@$(BIN)/python -m compileall -q labcontainer
 	@$(BIN)/python -m labcontainer.runtime.launcher $(BIN)/labcontainer-oci
+	@$(BIN)/python -m labcontainer.cli.launcher $(BIN)/labcontainer
 
 packages: venv
 	@.ci/packages binder/apt.txt

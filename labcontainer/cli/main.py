@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import sys
 
-import labcontainer
 from labcontainer import errors
 
 TYPE_CHECKING = False
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+SUMMARY = "A container engine in Python, small enough to read in a course and real enough to use."
 COMMANDS = {
     "run": "run a program in a new container",
     "build": "build an image from a Dockerfile",
@@ -94,9 +94,9 @@ USAGE_STATUS = 2
 
 def module_of(command: str) -> ModuleType:
     """The module of a command."""
-    import importlib
-
-    return importlib.import_module(f"labcontainer.cli.{MODULES.get(command, command)}")
+    name = f"labcontainer.cli.{MODULES.get(command, command)}"
+    __import__(name)  # importlib would do the same, and be imported for it
+    return sys.modules[name]
 
 
 def part_of(command: str, module: ModuleType, part: str) -> Callable[[Any], Any]:
@@ -123,7 +123,7 @@ def parser_of(command: str) -> ArgumentParser:
 
 def help_text() -> str:
     """What `labcontainer --help` prints."""
-    lines = ["usage: labcontainer [--debug] COMMAND …", "", labcontainer.__doc__ or "", "commands:"]
+    lines = ["usage: labcontainer [--debug] COMMAND …", "", SUMMARY, "commands:"]
     lines += [f"  {name:9} {text}" for name, text in COMMANDS.items()]
     lines += ["", "options:"]
     lines += ["  --debug    on an error the Python traceback too; every kernel call, as it is made"]
@@ -135,6 +135,9 @@ def version() -> str:
     """The installed version, or that of the source tree."""
     from importlib import metadata
 
+    from labcontainer.cli import start
+
+    start.add_site_packages()
     try:
         return metadata.version("labcontainer")
     except metadata.PackageNotFoundError:

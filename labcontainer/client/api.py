@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from labcontainer import errors
 from labcontainer.client import address, http
+from labcontainer.runtime import jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,9 +55,7 @@ def query(words: dict[str, Any]) -> str:
 
 def _word(value: Any) -> str:
     if isinstance(value, dict):
-        import json
-
-        return json.dumps(value, separators=(",", ":"))
+        return jsontext.dumps(value)
     return "1" if value is True else str(value)
 
 
@@ -189,25 +188,19 @@ class Client:
 
 
 def _encode(value: Any) -> bytes:
-    import json
-
-    return json.dumps(value, separators=(",", ":")).encode()
+    return jsontext.dumps(value).encode()
 
 
 def _decode(data: bytes) -> Any:
-    import json
-
     try:
-        return json.loads(data)
-    except ValueError:
+        return jsontext.loads(data.decode(), "the daemon's answer")
+    except (errors.SpecError, UnicodeDecodeError):
         raise http.ProtocolError(f"the daemon's answer is no JSON: {data[:60]!r}") from None
 
 
 def objects(parts: Iterable[bytes]) -> Iterator[Any]:
     """The JSON values of a stream, one after another, whatever stands between them."""
-    import json
-
-    decoder, waiting, pending = json.JSONDecoder(), "", b""
+    waiting, pending = "", b""
     for data in parts:
         pending += data
         cut = pending.rfind(b"\n") + 1 or pending.rfind(b"}") + 1
@@ -215,8 +208,8 @@ def objects(parts: Iterable[bytes]) -> Iterator[Any]:
         waiting = (waiting + text).lstrip()
         while waiting:
             try:
-                value, end = decoder.raw_decode(waiting)
-            except ValueError:
+                value, end = jsontext.scan(waiting)
+            except (StopIteration, ValueError):
                 break  # the rest of it has not come yet
             yield value
             waiting = waiting[end:].lstrip()
@@ -230,10 +223,7 @@ def _message(response: http.Response) -> str:
     while len(data) < http.HEAD_LIMIT and (more := response.read()):
         data += more
     try:
-        import json
-
-        found = json.loads(data)
-        return str(found["message"]).strip()
-    except (ValueError, KeyError, TypeError):
+        return str(_decode(data)["message"]).strip()
+    except (http.ProtocolError, KeyError, TypeError):
         text = data.decode(errors="replace").strip().splitlines()
         return text[0][:300] if text else f"the daemon answered {response.status}"

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import struct
 
 from labcontainer.client import http
 from labcontainer.engine import streams
 from labcontainer.engine.detaching import Keys, detach_keys
 from labcontainer.kernel import terminal
+from labcontainer.kernel.signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import os
 import sys
 
 from labcontainer import errors
-from labcontainer.client import address, api
+from labcontainer.client import address, api, http
 
 IDLE = 60  # seconds
 
@@ -29,13 +29,10 @@ def client() -> api.Client:
 
 def is_there(path: str) -> bool:
     """Whether somebody listens at a socket's path."""
-    import socket
-
-    with socket.socket(socket.AF_UNIX) as sock:
-        try:
-            sock.connect(path)
-        except (FileNotFoundError, ConnectionRefusedError):
-            return False
+    try:
+        http.connect_unix(path).close()
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
     return True
 
 

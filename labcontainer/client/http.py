@@ -47,7 +47,7 @@ def connect(address: Address) -> Socket:
         ConnectError: nobody listens there, or the user may not.
     """
     try:
-        return _connect_unix(address.path) if address.path else _connect_tcp(address)
+        return connect_unix(address.path) if address.path else _connect_tcp(address)
     except OSError as error:
         if isinstance(error, FileNotFoundError | ConnectionRefusedError):
             why = "is the daemon running?"
@@ -56,7 +56,8 @@ def connect(address: Address) -> Socket:
         raise ConnectError(f"cannot connect to the daemon at {address}: {why}") from error
 
 
-def _connect_unix(path: str) -> Socket:
+def connect_unix(path: str) -> Socket:
+    """A socket connected to the one at a path. Raises OSError."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         sock.connect(path)

@@ -13,9 +13,9 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
 
 from labcontainer.kernel import terminal
+from labcontainer.kernel.signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -389,10 +389,10 @@ def stop_signal(word: str) -> int:
     Raises:
         UsageError: there is no such signal.
     """
-    import signal
-
     if not word:
         return 0
+    import signal
+
     if word.isdigit() and int(word) in signal.valid_signals():
         return int(word)
     name = word.upper() if word.upper().startswith("SIG") else f"SIG{word.upper()}"

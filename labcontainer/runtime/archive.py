@@ -1,4 +1,4 @@
-"""Writes the runtime's compiled code into one file, for finder.py: once, when it is installed.
+"""Writes a command's compiled code into one file, for finder.py: once, when it is installed.
 
     the interpreter's magic number, as a .pyc begins; the length of what comes next (4 bytes)
     marshalled: the finder's code, {module: Entry}
@@ -21,10 +21,8 @@ from _frozen_importlib_external import MAGIC_NUMBER
 from types import CodeType
 from typing import TYPE_CHECKING
 
-from labcontainer.runtime.oci import VERBS
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from importlib.machinery import ModuleSpec
 
     from labcontainer.runtime.finder import Entry
@@ -32,29 +30,34 @@ if TYPE_CHECKING:
 PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 
-def path(package: str = PACKAGE) -> str:
-    """The archive's place, which is that of the interpreter that asks."""
-    return f"{package}/__pycache__/labcontainer-oci.{sys.implementation.cache_tag}"
+def path(command: str) -> str:
+    """The place of a command's archive, which is that of the interpreter that asks."""
+    return f"{PACKAGE}/__pycache__/{command}.{sys.implementation.cache_tag}"
 
 
-def write(target: str) -> None:
-    """Write the archive, whole or not at all.
+def write(command: str, roots: Collection[str], later: bool) -> None:
+    """Write a command's archive, whole or not at all.
+
+    Args:
+        command: its name.
+        roots: the modules that it begins with.
+        later: whether what their functions import is to be in it too.
 
     Raises:
         OSError: it can't be written.
     """
-    data = contents()
+    target = path(command)
+    data = contents(modules(roots, later))
     new = f"{target}.new-{os.getpid()}"
     with open(new, "wb") as file:
         file.write(data)
     os.rename(new, target)
 
 
-def contents() -> bytes:
+def contents(found: dict[str, ModuleSpec]) -> bytes:
     """The whole archive."""
     entries: dict[str, Entry] = {}
     codes = b""
-    found = modules()
     for name, spec in found.items():
         source = str(spec.origin)
         about, tree = os.stat(source), parsed(source)
@@ -69,17 +72,17 @@ def contents() -> bytes:
     return MAGIC_NUMBER + len(head).to_bytes(4, "little") + head + codes
 
 
-def modules() -> dict[str, ModuleSpec]:
-    """The modules that the command may load, at its start or later, found by their imports."""
-    todo = ["labcontainer.runtime.oci", "struct"]
-    todo += [f"labcontainer.runtime.{module}" for _, _, module in VERBS.values()]
+def modules(roots: Iterable[str], later: bool) -> dict[str, ModuleSpec]:
+    """The modules that the roots load, at their start or `later` too, found by their imports."""
+    todo = [*roots, "struct"]
     found: dict[str, ModuleSpec] = {}
     while todo:
         name = todo.pop()
         if name in found or not (spec := find_spec(name)) or not spec.has_location:
             continue
         found[name] = spec
-        names = imported(ast.walk(parsed(str(spec.origin))))
+        tree = parsed(str(spec.origin))
+        names = imported(ast.walk(tree) if later else tree.body)
         todo += [one for one in names if one.split(".")[0] == "labcontainer"]
     return found
 
@@ -132,7 +135,3 @@ def _strip_annotations(function: ast.FunctionDef) -> None:
     for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg):
         if argument is not None:
             argument.annotation = None
-
-
-if __name__ == "__main__":
-    write(path())

@@ -52,7 +52,7 @@ def loads(text: str, where: str) -> Any:
     """
     start = len(text) - len(text.lstrip(" \t\r\n"))
     try:
-        value, end = _scan(text, start)
+        value, end = scan(text, start)
     except StopIteration as stop:
         place = f"at character {stop.value} of {len(text)}"
         raise SpecError(where, f"is no JSON: a value was expected {place}") from None
@@ -65,8 +65,12 @@ def loads(text: str, where: str) -> Any:
     return value
 
 
-def _scan(text: str, start: int) -> tuple[Any, int]:
-    """One value from `start` on, and where it ends."""
+def scan(text: str, start: int = 0) -> tuple[Any, int]:
+    """One value that begins at `start`, and where it ends.
+
+    Raises:
+        StopIteration, ValueError: there is none, or not the whole of it.
+    """
     try:
         found: tuple[Any, int] = make_scanner(_Rules())(text, start)
         return found

@@ -14,10 +14,30 @@ import shlex
 import subprocess
 import sys
 
+from labcontainer.record import Record
+from labcontainer.runtime.oci import VERBS
+
 OLDEST = (3, 11)
 SHEBANG_LIMIT = 127  # bytes of the first line that the kernel reads for sure: execve(2)
 SYSTEM_PYTHON = "/usr/bin/python3"
 PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
+
+class Command(Record):
+    """A command to write. `entry`: the module whose `command` never returns.
+
+    `roots` and `later`: what is in its archive, see archive.write.
+    """
+
+    name: str
+    entry: str
+    roots: tuple[str, ...]
+    later: bool = True
+
+
+OCI = Command("labcontainer-oci", "labcontainer.runtime.oci",
+              tuple(f"labcontainer.runtime.{one}" for one in
+                    ("oci", *(module for _, _, module in VERBS.values()))))  # fmt: skip
 
 
 def interpreter(system: str = SYSTEM_PYTHON) -> str:
@@ -51,15 +71,16 @@ try:
         install(entries, data[start:])
 except (OSError, EOFError, ValueError, TypeError):
     pass
-from labcontainer.runtime.oci import command
+from {entry} import command
 command()
 """
 
 
-def script(python: str, package: str = PACKAGE) -> str:
-    """The text of the command. It does not collect garbage: it ends before there is any."""
-    archive = f"{package}/__pycache__/labcontainer-oci."
-    return first_lines(python) + _SCRIPT.format(above=os.path.dirname(package), archive=archive)
+def script(command: Command, python: str, package: str = PACKAGE) -> str:
+    """The text of the command. It collects no garbage: most end before there is any."""
+    archive = f"{package}/__pycache__/{command.name}."
+    above = os.path.dirname(package)
+    return first_lines(python) + _SCRIPT.format(above=above, archive=archive, entry=command.entry)
 
 
 def first_lines(python: str) -> str:
@@ -71,19 +92,19 @@ def first_lines(python: str) -> str:
     return f"#!/bin/sh\n'''exec' {shlex.quote(python)} -IS \"$0\" \"$@\"\n' '''\n"
 
 
-def write(path: str, python: str = "", package: str = PACKAGE) -> None:
+def write(path: str, python: str = "", package: str = PACKAGE, command: Command = OCI) -> None:
     """Put the command at `path`, whole or not at all, and compile the package for its Python.
 
     Raises:
         OSError: the file can't be written.
     """
     python = python or interpreter()
-    compile_for(python, package)
+    compile_for(command, python, package)
     new = f"{path}.new-{os.getpid()}"
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755)
     try:
         with open(fd, "w") as file:
-            file.write(script(python, package))
+            file.write(script(command, python, package))
             os.fchmod(file.fileno(), 0o755)  # whatever the umask is
         os.rename(new, path)
     except BaseException:
@@ -91,10 +112,11 @@ def write(path: str, python: str = "", package: str = PACKAGE) -> None:
         raise
 
 
-def compile_for(python: str, package: str) -> None:
+def compile_for(command: Command, python: str, package: str) -> None:
     """Write the package's byte code, twice: without it the command works, only slower."""
     start = f"import sys; sys.path.insert(0, {os.path.dirname(package)!r}); "
-    archive = "from labcontainer.runtime import archive; archive.write(archive.path())"
+    given = (command.name, command.roots, command.later)
+    archive = f"from labcontainer.runtime import archive; archive.write(*{given!r})"
     for argv in (
         [python, "-I", "-m", "compileall", "-q", package],
         [python, "-IS", "-X", "no_debug_ranges", "-c", start + archive],
@@ -102,7 +124,7 @@ def compile_for(python: str, package: str) -> None:
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stdout or done.stderr).strip().split("\n")[-1]
-            print(f"labcontainer-oci will start slowly: {said}", file=sys.stderr)
+            print(f"{command.name} will start slowly: {said}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The written command: which Python starts it, how, and that it does."""
+"""The written commands: which Python starts them, how, and that it does."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from labcontainer.cli.launcher import LABCONTAINER
 from labcontainer.runtime import launcher
 
 
@@ -143,3 +144,49 @@ def test_a_command_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None
     with pytest.raises(OSError):
         launcher.write(str(tmp_path / "labcontainer-oci"), sys.executable, str(package))
     assert sorted(os.listdir(tmp_path)) == ["labcontainer", "labcontainer-oci"]
+
+
+# --- labcontainer ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """`labcontainer` of a copy of the package, by this environment's Python."""
+    package, command = tmp_path / "package/labcontainer", tmp_path / "labcontainer"
+    shutil.copytree(launcher.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    launcher.write(str(command), sys.executable, str(package), LABCONTAINER)
+    return command
+
+
+def test_run_asks_the_daemon_without_site_packages_and_heavy_modules(own: Path) -> None:
+    words = [sys.executable, "-IS", "-X", "importtime", str(own), "run", "--rm", "busybox", "true"]
+    env = os.environ | {"LABCONTAINER_HOST": "unix:///nonexistent"}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "cannot connect to the daemon" in done.stderr
+    heavy = {"site", "re", "enum", "functools", "collections", "json", "importlib", "socket"}
+    assert names & heavy == set()
+
+
+def test_what_is_in_site_packages_is_found_when_a_command_needs_it(
+    own: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "compose.yaml"
+    file.write_text("services: {one: {image: busybox}}\n")
+    words = [str(own), "compose", "-f", str(file), "config"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "image: busybox" in done.stdout
+
+
+def test_it_runs_the_copy_and_its_errors_are_one_line(own: Path) -> None:
+    done = subprocess.run([own, "nonsense"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert str(own.parent / "package") in own.read_text()
+
+
+def test_output_that_nobody_reads_is_no_failure_of_ours(own: Path) -> None:
+    with subprocess.Popen([own, "--help"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+    assert process.returncode in (0, 120)
