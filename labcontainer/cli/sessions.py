@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
 from labcontainer import errors
@@ -133,6 +132,8 @@ def passing(client: api.Client, identity: str) -> Callable[[int], None]:
     """What passes a signal of ours on to a container."""
 
     def pass_on(number: int) -> None:
+        import signal
+
         try:
             client.post(f"/containers/{identity}/kill", signal=signal.Signals(number).name)
         except api.ApiError:
