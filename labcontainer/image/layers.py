@@ -165,8 +165,9 @@ class _Apply:
             os.mkdir(name, 0o755, dir_fd=parent)
         except FileExistsError:  # a link that leads to nothing
             raise errors.LabError(f"the archive's {path!r} is a link, not a directory") from None
-        os.chmod(name, 0o755, dir_fd=parent)  # whatever our umask is
-        return os.open(name, _DIR | os.O_NOFOLLOW, dir_fd=parent)
+        fd = os.open(name, _DIR | os.O_NOFOLLOW, dir_fd=parent)
+        os.chmod(_readable(fd), 0o755)  # whatever our umask is
+        return fd
 
     def close(self) -> None:
         """Close what is open."""
@@ -341,8 +342,13 @@ class _Apply:
             except OSError as error:
                 raise wrongs.not_ours(entry, error) from error
         if entry.kind != SYMLINK:
-            # Nobody else has this directory: the name is still the node that was just made.
-            os.chmod(name, entry.mode, dir_fd=parent)
+            # `docker cp` writes where a container does, so the name may be a link by now: held by
+            # its descriptor it is followed to nowhere, and chmod(2) refuses (EOPNOTSUPP).
+            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            try:
+                os.chmod(_readable(fd), entry.mode)
+            finally:
+                os.close(fd)
 
     def finish(self) -> None:
         """The times of directories, when nothing is written into them any more."""
@@ -423,7 +429,7 @@ def inside(name: str) -> str:
 
 
 def _readable(fd: int) -> str:
-    """A name by which a directory held with O_PATH can be listed."""
+    """A name of what is held with O_PATH, for the calls that want one."""
     return f"/proc/self/fd/{fd}"
 
 

@@ -412,15 +412,15 @@ def _old_sparse(entry: Entry, block: bytes, source: Source) -> None:
 
 def _map_in_data(source: Source, stored: int) -> tuple[list[int], int]:
     """The map of PAX 1.0: decimal numbers in lines before the content, filled up to a block."""
-    text, used = b"", 0
-    lines: list[bytes] = []
-    while not lines or len(lines) < 2 + 2 * _number(lines[0]):
-        if used + BLOCK > stored or used > MOST_HOLES * 40:
+    numbers: list[int] = []  # how many pieces there are, then two numbers of each
+    rest, used = b"", 0
+    while not numbers or len(numbers) < 1 + 2 * numbers[0]:
+        if used + BLOCK > stored or len(rest) > BLOCK or (numbers and numbers[0] > MOST_HOLES):
             raise TarError("the map of a sparse file is torn")
-        text += source.take(BLOCK)
+        *lines, rest = (rest + source.take(BLOCK)).split(b"\n")
         used += BLOCK
-        lines = text.split(b"\n")
-    return [_number(line) for line in lines[1 : 1 + 2 * _number(lines[0])]], used
+        numbers += [_number(line) for line in lines]
+    return numbers[1 : 1 + 2 * numbers[0]], used
 
 
 def _pieces(numbers: list[int], size: int, stored: int) -> list[tuple[int, int]]:

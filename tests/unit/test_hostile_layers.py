@@ -6,6 +6,7 @@ import io
 import os
 import resource
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -260,3 +261,53 @@ def test_many_replaced_directories_take_linear_time(tmp_path: Path) -> None:
     for number in range(3000):
         members += [Entry(f"d{number}", tarformat.DIRECTORY, 0o755), (Entry("f"), b"x")]
     assert apply(archive(*members), tmp_path / "root").entries == 6000
+
+
+def test_the_map_of_a_sparse_file_is_read_once(tmp_path: Path) -> None:
+    """Four million bytes of map, which compress to a few thousand, took a minute to read."""
+    lines = b"999999\n" + b"0\n" * 500_000
+    entry = Entry("f", size=len(lines) + -len(lines) % 512)
+    words = {"major": b"1", "minor": b"0", "name": b"f", "realsize": b"0"}
+    extra = tarheader._pax({f"GNU.sparse.{name}": word for name, word in words.items()})
+    data = extra + tarheader.header(entry) + lines + bytes(-len(lines) % 512 + 1024)
+    before = time.process_time()
+    with opened(tmp_path) as root, pytest.raises(errors.LabError, match="torn"):
+        layers.apply(io.BytesIO(data), root)
+    assert time.process_time() - before < 0.5
+
+
+def _swapped(monkeypatch: pytest.MonkeyPatch, call: str, name: str, outside: Path) -> None:
+    """As a process does that shares the directory: what was just made becomes a link."""
+    make = getattr(os, call)
+
+    def then_swap(path: str, *args: Any, dir_fd: int, **more: Any) -> None:
+        make(path, *args, dir_fd=dir_fd, **more)
+        if path == name:
+            os.rename(path, f"{path}-moved", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+            os.symlink(outside, path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, call, then_swap)
+
+
+@pytest.mark.parametrize(
+    ("call", "member"),
+    [
+        ("mkdir", (Entry("new/f"), b"x")),
+        ("mkdir", Entry("new", tarformat.DIRECTORY, 0o777)),
+        ("mkfifo", Entry("new", tarformat.FIFO, 0o777)),
+    ],
+)
+def test_nothing_outside_gets_a_mode_when_a_name_is_swapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, member: Any
+) -> None:
+    """`docker cp` writes where a container's processes do: CVE-2018-15664."""
+    outside = tmp_path / "outside"
+    outside.mkdir(mode=0o700)
+    (tmp_path / "root").mkdir()
+    _swapped(monkeypatch, call, "new", outside)
+    with opened(tmp_path / "root") as root:
+        try:
+            layers.apply(io.BytesIO(archive(member)), root, whiteouts="none", owners=False)
+        except (OSError, errors.LabError):
+            pass
+    assert outside.stat().st_mode & 0o7777 == 0o700
