@@ -16,6 +16,7 @@ from labcontainer.image import compression
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from labcontainer.daemon.call import Call
+    from labcontainer.engine.container import Container
 
 PATH_STAT = "X-Docker-Container-Path-Stat"
 
@@ -31,19 +32,22 @@ def _told(found: object) -> dict[str, str]:
     return {PATH_STAT: base64.b64encode(msgspec.json.encode(found)).decode()}
 
 
+def _files(call: Call, container: Container) -> copying.Files:
+    with container.lock, call.engine.volumes.mounted(container.mounts):
+        return copying.Files(container)
+
+
 def head(call: Call) -> None:
     """HEAD /containers/{id}/archive."""
     container = call.engine.containers.find(call.words["id"])
-    with container.lock, copying.Files(container) as files:
+    with _files(call, container) as files:
         call.plain("", _told(files.describe(_path(call))))
 
 
 def get(call: Call) -> None:
     """GET /containers/{id}/archive."""
     container, path = call.engine.containers.find(call.words["id"]), _path(call)
-    with container.lock:
-        files = copying.Files(container)
-    with files:
+    with _files(call, container) as files:
         about = files.describe(path)
         with call.answer_stream(TAR, _told(about)) as out:
             files.get(path, out)
@@ -52,9 +56,7 @@ def get(call: Call) -> None:
 def put(call: Call) -> None:
     """PUT /containers/{id}/archive."""
     container = call.engine.containers.find(call.words["id"])
-    with container.lock:
-        files = copying.Files(container)
-    with files:
+    with _files(call, container) as files:
         files.put(
             _path(call),
             compression.Reader(call.stream, foreign=True),

@@ -61,6 +61,7 @@ class Engine:
         self.containers.load()
         self.networks.recover()
         self.containers.recover()
+        self.volumes.recover()
 
     def close(self, *, stop: bool = False) -> None:
         """Let go of everything; containers run on, unless they are to be stopped."""

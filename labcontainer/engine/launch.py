@@ -34,6 +34,7 @@ def launch(engine: Engine, container: Container) -> Handle:
         LabError, OSError: a value is off, or a step failed; nothing is left.
     """
     asked = hostconfig.request_of(container)
+    engine.volumes.mount(container)
     volumes, memories = engine.volumes.requests(container)
     asked = asked.replace(volumes=volumes, tmpfs=memories)
     engine.networks.files(container)
@@ -199,10 +200,7 @@ def make_root(engine: Engine, container: Container) -> None:
         initlayer.place(tree, f"{home}/init", target, mountpoints.is_directory(mount))
     if not engine.mounts_overlays(lambda: view.probe(container)):
         _copy_image(engine, container)
-    if empty := engine.volumes.needs_copy(container):
-        with view.View(container) as root:
-            for mount in empty:
-                engine.volumes.fill(mount, root.fd)
+    engine.volumes.fill_empty(container.mounts, lambda: view.View(container))
 
 
 def _copy_image(engine: Engine, container: Container) -> None:

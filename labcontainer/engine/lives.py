@@ -13,6 +13,7 @@ nothing: the end is told by the monitor, on a thread of its own.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -111,6 +112,7 @@ class Lives:
         self._watch.add(handle, lambda ended, found: self._ended(container, ended, found))
 
     def _failed_to_start(self, container: Container, error: Exception) -> None:
+        self._engine.volumes.unmount(container)
         self.attachments.dismiss(container)
         container.ends += 1
         container.state.pid = 0
@@ -151,10 +153,11 @@ class Lives:
 
     def _has_ended(self, container: Container, found: Exit) -> None:
         self._health.end(container)
-        try:
+        with contextlib.ExitStack() as last:
+            # What can't be taken back is told, and keeps nobody waiting for the end.
+            last.callback(self._tell_end, container, found)
+            last.callback(self._engine.volumes.unmount, container)
             self._engine.networks.detach(container)
-        finally:  # what can't be taken back is told, and keeps nobody waiting for the end
-            self._tell_end(container, found)
 
     def _tell_end(self, container: Container, found: Exit) -> None:
         container.ends += 1
@@ -342,6 +345,7 @@ class Lives:
                 remembered.status, remembered.started_at = states.RUNNING, moments.now()
             remembered.status = directory.status(directory.load())
             self._engine.networks.rejoin(container)
+            self._engine.volumes.mount_again(container)
             self._watch_over(container, handle)
             self._health.begin(container)
             self._save(container)

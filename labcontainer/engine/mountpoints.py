@@ -14,7 +14,7 @@ import stat
 import subprocess
 
 from labcontainer import errors
-from labcontainer.engine import request
+from labcontainer.engine import request, words
 from labcontainer.kernel import confined
 
 TYPE_CHECKING = False
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 PROPAGATIONS = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
 IGNORED = ("z", "Z", "cached", "delegated", "consistent")
-OPTIONS = ("type", "o", "device")
+OPTIONS = ("type", "o", "device", "size")
+# With the one option, these others.
+_TOGETHER = {"device": ("type",), "type": ("device",), "o": ("device", "type")}
 
 
 def parse(config: Document, host: Document, containers: Containers) -> list[Document]:
@@ -177,10 +179,10 @@ def _tmpfs_mount(asked: Document, source: str, place: str, writable: bool) -> Do
     if source:
         _wrong("tmpfs", "field Source must not be specified")
     options = asked.get("TmpfsOptions") or {}
-    words = [f"size={options['SizeBytes']}"] if options.get("SizeBytes") else []
-    words += [f"mode={options['Mode']:o}"] if options.get("Mode") else []
-    words += [] if writable else ["ro"]
-    return _point("tmpfs", "", place, writable=writable) | {"_options": ",".join(words)}
+    given = [f"size={options['SizeBytes']}"] if options.get("SizeBytes") else []
+    given += [f"mode={options['Mode']:o}"] if options.get("Mode") else []
+    given += [] if writable else ["ro"]
+    return _point("tmpfs", "", place, writable=writable) | {"_options": ",".join(given)}
 
 
 def _volume_mount(asked: Document, source: str, place: str, writable: bool) -> Document:
@@ -196,30 +198,27 @@ def _volume_mount(asked: Document, source: str, place: str, writable: bool) -> D
 
 
 def check_options(options: dict[str, str], where: str) -> None:
-    """The options of the local driver: a bind of a directory, or a tmpfs.
-
-    `where` begins the words of a refusal.
+    """The options of the local driver; `where` begins the words of a refusal.
 
     Raises:
-        UsageError: others. UnsupportedError: another kind of file system.
+        UsageError: one that there is not, one without another, or a quota.
     """
     for name in options:
         if name not in OPTIONS:
             raise errors.UsageError(f'{where}invalid option: "{name}"')
-    for name, other in (("device", "type"), ("type", "device")):
-        if options.get(other) and not options.get(name):
-            raise errors.UsageError(f'{where}missing required option: "{name}"')
-    kind = options.get("type", "")
-    if options and kind != "tmpfs" and not is_bind(options):
-        raise errors.UnsupportedError(
-            f"a volume of type {kind!r}", "a bind of a directory and tmpfs can be had",
-            "mount it on the host, and bind that",
-        )  # fmt: skip
+    for name, others in _TOGETHER.items():
+        for other in others:
+            if name in options and other not in options:
+                raise errors.UsageError(f'{where}missing required option: "{other}"')
+    if "size" in options and _size(options["size"], where):
+        raise errors.UsageError(f"{where}quota size requested but no quota support")
 
 
-def is_bind(options: dict[str, str]) -> bool:
-    """Whether a volume's options make it another name for a directory of the host's."""
-    return bool({"bind", "rbind"} & set(options.get("o", "").split(",")))
+def _size(word: str, where: str) -> int:
+    try:
+        return words.size("size", word)
+    except errors.UsageError:
+        raise errors.UsageError(f"{where}invalid size: '{word}'") from None
 
 
 def is_directory(mount: Document) -> bool:
@@ -241,14 +240,11 @@ def requests(
     """
     volumes, memories = [], []
     for one in container.mounts:
-        options = one.get("_options") or {}
         if one["Type"] == "tmpfs":
-            memories.append(_tmpfs(one, request.Tmpfs.options, str(options or "")))
-        elif options and not is_bind(options):
-            kept = () if one["RW"] else ("ro",)
-            memories.append(_tmpfs(one | {"_new": True}, kept, options.get("o", "")))
+            options = str(one.get("_options") or "")
+            memories.append(_tmpfs(one, request.Tmpfs.options, options))
         else:
-            volumes.append(_shown(one, options))
+            volumes.append(_shown(one))
     return tuple(volumes), tuple(memories)
 
 
@@ -260,22 +256,16 @@ def _tmpfs(one: Document, always: tuple[str, ...], options: str) -> request.Tmpf
     return request.Tmpfs(one["Destination"], (*always, *words))
 
 
-def _shown(one: Document, options: dict[str, str]) -> request.Volume:
-    source = options.get("device") or one["Source"]
+def _shown(one: Document) -> request.Volume:
+    source = one["Source"]
     if one.get("_subpath"):
         source = _subpath(source, one["_subpath"])
     if not os.path.lexists(source):
-        if options:
-            raise errors.LabError(
-                f"error while mounting volume '{one['Source']}': failed to mount local volume: "
-                f"mount {source}:{one['Source']}, flags: 0x1000: no such file or directory"
-            )
         if not (one.get("_create") or one["Type"] == "volume"):
             _wrong("bind", f"bind source path does not exist: {source}")
         os.makedirs(source)
-    writable = one["RW"] and "ro" not in options.get("o", "").split(",")
     return request.Volume(
-        source, one["Destination"], readonly=not writable,
+        source, one["Destination"], readonly=not one["RW"],
         recursive=not one.get("_nonrecursive"), propagation=one["Propagation"] or "rprivate",
     )  # fmt: skip
 

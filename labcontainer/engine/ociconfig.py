@@ -182,7 +182,7 @@ def _volume(volume: request.Volume, place: Place) -> dict[str, Any]:
     source = volume.source or dict((target, path) for path, target in place.fresh)[volume.target]
     kind = "rbind" if volume.recursive else "bind"
     # A read-only volume is read-only with all that is mounted below it, as Docker has it since 25.
-    access = ("rw",) if not volume.readonly else ("ro", "rro") if volume.recursive else ("ro",)
+    access = () if not volume.readonly else ("ro", "rro") if volume.recursive else ("ro",)
     return _mount(volume.target, "bind", source, kind, volume.propagation, *access)
 
 

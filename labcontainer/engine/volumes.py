@@ -8,6 +8,7 @@ points, in Docker's shape. Keys that begin with `_` are the engine's own, and ar
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -15,16 +16,18 @@ import threading
 
 from labcontainer import errors
 from labcontainer.engine import filters, moments, mountpoints, request, usage
+from labcontainer.engine.volume_mounts import VolumeMounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from labcontainer.engine.container import Container
     from labcontainer.engine.containers import Containers
     from labcontainer.engine.events import Events
     from labcontainer.engine.records import Records
+    from labcontainer.engine.view import Layer, View
 
     Document = dict[str, Any]
     Filters = Mapping[str, list[str]]
@@ -42,6 +45,7 @@ class Volumes:
     def __init__(self, records: Records, events: Events, folder: str) -> None:
         self._records, self._events, self._folder = records, events, folder
         self._lock = threading.RLock()
+        self._mounts = VolumeMounts()
         self._all: dict[str, Document] = {one["Name"]: one for one in records.all("volume")}
 
     # --- volumes ----------------------------------------------------------------------------------
@@ -51,7 +55,7 @@ class Volumes:
 
         Raises:
             UsageError: the name is none. ExistsError: it is there with another driver.
-            UnsupportedError: a driver, or an option of it, that there is not.
+            NotFoundError: a driver that there is not.
         """
         name = asked.get("Name") or os.urandom(32).hex()
         driver, options = asked.get("Driver") or "local", asked.get("DriverOpts") or {}
@@ -138,6 +142,8 @@ class Volumes:
             self._delete(name)
 
     def _delete(self, name: str) -> None:
+        if self._all[name]["Options"]:
+            self._mounts.settle([self._all[name]])  # what it shows is not ours to delete
         shutil.rmtree(f"{self._folder}/{name}", ignore_errors=False)
         del self._all[name]
         self._records.delete("volume", name)
@@ -204,7 +210,7 @@ class Volumes:
         mount["Name"], mount["Source"] = volume["Name"], volume["Mountpoint"]
         mount["Driver"] = "local"
         mount["_anonymous"] = not asked["Name"]
-        if volume["Options"]:
+        if any((volume["Options"] or {}).get(word) for word in ("type", "device")):
             mount["_options"] = volume["Options"]
 
     def requests(
@@ -217,18 +223,79 @@ class Volumes:
         """
         return mountpoints.requests(container)
 
-    def needs_copy(self, container: Container) -> list[Document]:
-        """Mount points of volumes that are empty: the image's files go there."""
-        return [
-            one for one in container.mounts
-            if one["Type"] == "volume" and not one.get("_nocopy") and not one.get("_options")
-            and not one.get("_subpath")
-            and os.path.isdir(one["Source"]) and not os.listdir(one["Source"])
-        ]  # fmt: skip
+    # --- those with a file system of their own ----------------------------------------------------
 
-    def fill(self, mount: Document, root_fd: int) -> None:
-        """Copy what the image has at a mount point into its volume."""
-        mountpoints.copy_up(root_fd, mount["Destination"], mount["Source"])
+    def _with_options(self, mounts: list[Document]) -> list[Document]:
+        named = [one for one in mounts if one["Type"] == "volume" and one.get("_options")]
+        names = {str(one["Name"]) for one in named}
+        with self._lock:
+            return [self._all[name] for name in sorted(names) if name in self._all]
+
+    def mount(self, container: Container) -> None:
+        """Mount the file systems of a container's volumes.
+
+        Raises:
+            LabError: one can't be mounted; none of them is then.
+        """
+        self._hold(container.mounts, container.id)
+
+    def _hold(self, mounts: list[Document], user: str) -> None:
+        try:
+            for volume in self._with_options(mounts):
+                self._mounts.hold(volume, user)
+        except BaseException:
+            self._let_go(mounts, user)
+            raise
+
+    def _let_go(self, mounts: list[Document], user: str) -> None:
+        for volume in self._with_options(mounts):
+            self._mounts.let_go(volume, user)
+
+    def mount_again(self, container: Container) -> None:
+        """They are mounted, but where an ordinary user's mounts went with the daemon before."""
+        try:
+            self.mount(container)
+        except errors.LabError:
+            pass  # it has its own mount of them
+
+    def unmount(self, container: Container) -> None:
+        """Let go of them; may be called again."""
+        self._let_go(container.mounts, container.id)
+
+    @contextlib.contextmanager
+    def mounted(self, mounts: list[Document]) -> Iterator[None]:
+        """Have those of some mount points mounted for a block: to copy files."""
+        user = f"copying {threading.get_ident()}"
+        self._hold(mounts, user)
+        try:
+            yield
+        finally:
+            self._let_go(mounts, user)
+
+    def recover(self) -> None:
+        """Unmount what a daemon before this one has left, and no container uses."""
+        with self._lock:
+            found = [one for one in self._all.values() if one["Options"]]
+        self._mounts.settle(found)
+
+    def fill_empty(self, found: list[Document], look: Callable[[], View | Layer]) -> None:
+        """Copy what the image has at the places of empty volumes into them.
+
+        Args:
+            found: the container's mount points.
+            look: opens its root, which costs something and is rarely needed.
+        """
+        mounts = [
+            one for one in found
+            if one["Type"] == "volume" and not one.get("_nocopy") and not one.get("_subpath")
+            and not (one.get("_options") and one.get("_new"))  # nothing would come into it
+        ]  # fmt: skip
+        with self.mounted(mounts):
+            empty = [one for one in mounts if _is_to_be_filled(one["Source"])]
+            if empty:
+                with look() as root:
+                    for one in empty:
+                        mountpoints.copy_up(root.fd, one["Destination"], one["Source"])
 
     def release(self, container: Container, remove: bool) -> None:
         """The container is gone: with `remove` its anonymous volumes go with it."""
@@ -243,6 +310,10 @@ class Volumes:
         with self._lock:
             if name in self._all and not set(self.users(name)) - {but}:
                 self._delete(name)
+
+
+def _is_to_be_filled(path: str) -> bool:
+    return os.path.isdir(path) and os.access(path, os.W_OK) and not os.listdir(path)
 
 
 def check_name(name: str) -> None:

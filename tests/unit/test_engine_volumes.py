@@ -13,6 +13,7 @@ from labcontainer import errors
 from labcontainer.engine import mountpoints, request
 from labcontainer.engine.events import Events
 from labcontainer.engine.records import Records
+from labcontainer.engine.view import Layer
 from labcontainer.engine.volumes import ANONYMOUS, Volumes
 
 Document = dict[str, Any]
@@ -215,11 +216,21 @@ def test_options_of_the_local_driver(lab: Lab, tmp_path: Path) -> None:
     for name, kind, device, words in (("mem", "tmpfs", "tmpfs", "size=1m,uid=5"),
                                       ("dir", "none", str(tmp_path), "bind,ro")):  # fmt: skip
         lab.create({"Name": name, "DriverOpts": {"type": kind, "device": device, "o": words}})
-    volumes, memories = lab.asked(lab.made("one", Binds=["mem:/m", "dir:/d"]))
-    assert volumes == (request.Volume(str(tmp_path), "/d", readonly=True),)
-    assert memories == (request.Tmpfs("/m", ("size=1m", "uid=5", "mode=1777")),)
-    with pytest.raises(errors.UnsupportedError, match="a volume of type 'nfs'"):
-        lab.create({"Name": "net", "DriverOpts": {"type": "nfs", "device": ":/x"}})
+    volumes, memories = lab.asked(lab.made("one", Binds=["mem:/m", "dir:/d:ro"]))
+    places = [lab.inspect(name)["Mountpoint"] for name in ("dir", "mem")]
+    assert {one.source for one in volumes} == set(places)
+    assert [one.readonly for one in volumes if one.source == places[0]] == [True]
+    assert memories == ()
+    for options, why in (
+        ({"type": "nfs"}, 'missing required option: "device"'),
+        ({"o": "ro"}, 'missing required option: "device"'),
+        ({"device": ":/x"}, 'missing required option: "type"'),
+        ({"size": "1m"}, "quota size requested but no quota support"),
+        ({"size": "zz"}, "invalid size: 'zz'"),
+        ({"nosuch": "1"}, 'invalid option: "nosuch"'),
+    ):
+        with pytest.raises(errors.UsageError, match=f"create net: {why}"):
+            lab.create({"Name": "net", "DriverOpts": options})
 
 
 def test_memory(lab: Lab) -> None:
@@ -262,14 +273,12 @@ def test_a_volume_gets_what_the_image_has_there(lab: Lab, tmp_path: Path) -> Non
     (root / "data/link").symlink_to("sub")
     (root / "way").symlink_to("/data")
     one = lab.made("one", Binds=["own:/way", "raw:/data:nocopy", "none:/nosuch"])
-    fd = os.open(root, os.O_PATH | os.O_DIRECTORY)
-    waiting = lab.needs_copy(one)  # type: ignore[arg-type]
-    assert [found["Name"] for found in waiting] == ["none", "own"]
-    for found in waiting:
-        lab.fill(found, fd)
-    os.close(fd)
+    lab.fill_empty(one.mounts, lambda: Layer(str(root)))
     made = Path(lab.inspect("own")["Mountpoint"])
     assert (made / "sub/f").read_text() == "x"
     assert os.readlink(made / "link") == "sub"
     assert made.stat().st_mode & 0o777 == 0o711
-    assert [found["Name"] for found in lab.needs_copy(one)] == ["none"]  # type: ignore[arg-type]
+    assert os.listdir(lab.inspect("raw")["Mountpoint"]) == []
+    (made / "link").unlink()
+    lab.fill_empty(one.mounts, lambda: Layer(str(root)))
+    assert os.listdir(made) == ["sub"]  # not a second time
