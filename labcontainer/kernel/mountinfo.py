@@ -7,12 +7,9 @@
 from __future__ import annotations
 
 import os
-import re
 
 from labcontainer.kernel import files
 from labcontainer.record import Record
-
-_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 class Entry(Record):
@@ -31,9 +28,14 @@ def read_table(text: str) -> list[Entry]:
     found = []
     for line in text.splitlines():
         words = line.split(" ")
-        point = _ESCAPE.sub(lambda match: chr(int(match[1], 8)), words[4])
-        found.append(Entry(point, tuple(words[6 : words.index("-")])))
+        found.append(Entry(_unescaped(words[4]), tuple(words[6 : words.index("-")])))
     return found
+
+
+def _unescaped(word: str) -> str:
+    r"""A path: space, tab, newline and backslash are `\040` and the like."""
+    first, *rest = word.split("\\")
+    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
 
 
 def table() -> list[Entry]:
