@@ -243,18 +243,20 @@ def _slip(name: str, error: str) -> str:
 def _failed(order: Order, error: LearnerError) -> Outcome:
     """A call that brought no value, in words."""
     result = error.result
-    where = f"line {result.line} of the cell" if result.line else f"`{error.name}`"
+    # A check may call the function by a helper of its own, `_scene`: the learner wrote the other.
+    name = order.id.partition(".")[2] if error.name.startswith("_") else error.name
+    where = f"line {result.line} of the cell" if result.line else f"`{name}`"
     hints = dict(order.errors)
     if result.timed_out:
         observed, hint = "it was still running", "A loop or a wait that nothing ends?"
     elif result.error:
-        observed, hint = result.error, hints.get(result.errno, _slip(error.name, result.error))
+        observed, hint = result.error, hints.get(result.errno, _slip(name, result.error))
     elif result.status < 0:
         observed, hint = f"the process was killed by signal {-result.status}", ""
     else:
         observed = f"the process ended (status {result.status})"
         hint = "The function must return: nothing in it may end or replace the process."
-    return not_yet(expected=f"`{error.name}` returns", observed=observed, where=where, hint=hint)
+    return not_yet(expected=f"`{name}` returns", observed=observed, where=where, hint=hint)
 
 
 def main() -> None:

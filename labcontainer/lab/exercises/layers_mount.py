@@ -138,7 +138,13 @@ EXERCISE = Exercise(
     replaces="labcontainer.overlay.mount",
     check=check,
     needs=("sandbox",),
-    errors=((errno.EINVAL, "Does the kernel get workdir beside upperdir, and commas between?"),),
+    errors=(
+        (
+            errno.ENOENT,
+            "The kernel looks for a directory of that name. lowerdir is one text, `:` between.",
+        ),
+        (errno.EINVAL, "Does the kernel get workdir beside upperdir, and commas between?"),
+    ),
     hints=(
         "A text of words with commas between: lowerdir=…,upperdir=…,workdir=…",
         "The lower directories stand with `:` between, the top one first.",
