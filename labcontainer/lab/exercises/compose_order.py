@@ -35,6 +35,19 @@ ANY_NEED = SOLUTION.replace(
 NO_CYCLE = SOLUTION.replace(
     'raise ValueError("some services wait for one another")', "return rounds"
 )
+AT_ONCE = HOLE.replace(
+    "        ...\n",
+    """\
+        ready = []
+        for name in needs:
+            if name not in started and started.issuperset(needs[name]):
+                ready.append(name)
+                started.add(name)
+        if not ready:
+            raise ValueError("some services wait for one another")
+        rounds.append(ready)
+""",
+)
 AGAIN = SOLUTION.replace("name not in started and ", "").replace(
     "        started.update(ready)\n",
     "        started.update(ready)\n        if len(rounds) > 9:\n            break\n",
@@ -45,16 +58,18 @@ def check(trial: Trial) -> Outcome:
     web, db = trial.token("web"), trial.token("db")
     needs = {"proxy": [web, "log"], web: [db, "cache"], db: ["disk"], "cache": [], "log": [],
              "disk": []}  # fmt: skip
-    rounds = trial.call("order", needs)
-    wrong = _judge(rounds, needs)
-    if wrong:
-        problem, hint = wrong
-        return not_yet(
-            expected="rounds in which all that a service needs stands in an earlier one",
-            observed=f"{rounds}: {problem}",
-            where="the loop",
-            hint=hint,
-        )
+    # Turned round, what is needed comes before who needs it: that alone is no earlier round.
+    for asked in (needs, dict(reversed(needs.items()))):
+        rounds = trial.call("order", asked)
+        wrong = _judge(rounds, needs)
+        if wrong:
+            problem, hint = wrong
+            return not_yet(
+                expected="rounds in which all that a service needs stands in an earlier one",
+                observed=f"{rounds}: {problem}",
+                where="the loop",
+                hint=hint,
+            )
     circle = {"a": [], web: ["a", db], db: [web]}
     result = trial.attempt("order", circle)
     if "ValueError" not in result.error:
@@ -67,6 +82,9 @@ def check(trial: Trial) -> Outcome:
     return done("each as early as it can, and a circle is refused", score=f"{len(rounds)} rounds")
 
 
+ALL = "*All* that it needs must have started, in an earlier round. Note it when a round is whole."
+
+
 def _judge(rounds: object, needs: dict[str, list[str]]) -> tuple[str, str] | None:
     if not isinstance(rounds, list) or not all(isinstance(one, list) for one in rounds):
         return "no list of lists", "Append a list of names for each round."
@@ -77,7 +95,7 @@ def _judge(rounds: object, needs: dict[str, list[str]]) -> tuple[str, str] | Non
     for name, others in needs.items():
         late = [other for other in others if place[other] >= place[name]]
         if late:
-            return f"{name} starts before {late[0]}", "*All* that it needs must have started."
+            return f"{name} starts before {late[0]}, or in the same round", ALL
         earliest = max((place[other] + 1 for other in others), default=0)
         if place[name] > earliest:
             return f"{name} could start earlier", "All that are ready go into the same round."
@@ -100,6 +118,7 @@ EXERCISE = Exercise(
     wrong=(
         Wrong(ONE_BY_ONE, "go into the same round"),
         Wrong(ANY_NEED, "must have started"),
+        Wrong(AT_ONCE, "when the round is whole"),
         Wrong(NO_CYCLE, "wait for one another for ever"),
         Wrong(AGAIN, "have not started yet"),
     ),
