@@ -118,7 +118,7 @@ EXERCISE = Exercise(
     wrong=(
         Wrong(ONE_BY_ONE, "go into the same round"),
         Wrong(ANY_NEED, "must have started"),
-        Wrong(AT_ONCE, "when the round is whole"),
+        Wrong(AT_ONCE, "when a round is whole"),
         Wrong(NO_CYCLE, "wait for one another for ever"),
         Wrong(AGAIN, "have not started yet"),
     ),
