@@ -54,8 +54,6 @@ def run(args: Namespace) -> int:
         raise UsageError("labcontainer vm: --image and --tree need --machine qemu or kvm")
     if args.image and args.tree:
         raise UsageError("labcontainer vm: one root, --image or --tree")
-    if args.machine != "uml" and args.share:
-        raise UsageError("labcontainer vm: --share needs --machine uml")
     if args.verb == "kernel":
         return _kernel(args.general)
     if args.verb == "plan":
@@ -77,9 +75,9 @@ def _plan(args: Namespace) -> int:
     from labcontainer.vm import boot, initramfs, qemu, uml
 
     if args.machine == "uml":
-        steps = boot.plan(uml.boot_of(uml.Machine(args.memory, tuple(args.share))))
+        steps = boot.plan(uml.boot_of(uml.Machine(args.memory, _shares(args))))
     else:
-        contents = qemu.contents_of(qemu.Machine(root=args.tree))
+        contents = qemu.contents_of(qemu.Machine(root=args.tree, share_rw=_shares(args)))
         if args.image:
             contents = contents.replace(root=initramfs.DISK)
         steps = initramfs.plan(contents)
@@ -103,13 +101,10 @@ def _run(args: Namespace) -> int:
 
 def _guest(args: Namespace, folder: str) -> Guest:
     """The machine, off; `folder` is for its disk."""
-    import os
-
     from labcontainer.vm import qemu, uml
 
     if args.machine == "uml":
-        shares = tuple(os.path.abspath(one) for one in args.share)
-        return uml.Guest(uml.Machine(args.memory, shares))
+        return uml.Guest(uml.Machine(args.memory, _shares(args)))
     root = args.tree
     if args.image:
         from labcontainer.image.store import Store
@@ -117,4 +112,11 @@ def _guest(args: Namespace, folder: str) -> Guest:
 
         root = f"{folder}/root"
         disk.of_image(Store(), args.image, root)
-    return qemu.Guest(qemu.Machine(ACCELERATORS[args.machine], args.memory, root))
+    accelerator, shares = ACCELERATORS[args.machine], _shares(args)
+    return qemu.Guest(qemu.Machine(accelerator, args.memory, root, share_rw=shares))
+
+
+def _shares(args: Namespace) -> tuple[str, ...]:
+    import os
+
+    return tuple(os.path.abspath(one) for one in args.share)

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
-from labcontainer.errors import LabError, StateError
+from labcontainer.errors import LabError, NotFoundError, StateError
 from labcontainer.record import Record
 from labcontainer.vm import frames
 
@@ -297,6 +297,13 @@ class Guest(ABC):
             if found:
                 return found[0]
         return lines[-1] if lines else "the console is empty"
+
+
+def check_shares(paths: Sequence[str]) -> None:
+    """Raises NotFoundError where one is no directory: the guest could only say that in its boot."""
+    for path in paths:
+        if not os.path.isdir(path):
+            raise NotFoundError(f"{path}, to be shared with the guest, is no directory")
 
 
 def launch(

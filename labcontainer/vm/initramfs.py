@@ -26,9 +26,13 @@ LINE = "/dev/vport0p1"  # the first port of the first virtio console
 ROOT = "/guest"
 AGENT = ("agent.py", "frames.py")
 DISK, TREE = "disk", "tree"
+SHARE = "share"
+# 9p: files by messages to QEMU, which answers them from the host's. What nobody else changes may
+# be kept in memory (loose); of what is shared to be written only what is mapped.
+_9P = "mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144"
 _BELOW = {
     DISK: "mount -t ext4 -o ro /dev/vda /below",
-    TREE: "mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=262144 root /below",
+    TREE: f"{_9P},ro,cache=loose root /below",
 }
 # What the agent loads at its start and later, and small programs like it: the interpreter tells.
 _ASK = """
@@ -41,13 +45,14 @@ print(json.dumps(sorted({file for file in files if file and not file.startswith(
 
 class Contents(Record):
     """What a guest is made of: the kernel whose modules go in, the name of the machine, where
-    programs have their root ("" for this archive itself, DISK or TREE, which QEMU brings), and
-    whether there is a disk to write to."""
+    programs have their root ("" for this archive itself, DISK or TREE, which QEMU brings), whether
+    there is a disk to write to, and directories of the host that are shared with it."""
 
     kernel: kernels.Kernel
     hostname: str = "vm"
     root: str = ""
     scratch: bool = False
+    shares: tuple[str, ...] = ()
 
 
 def plan(contents: Contents) -> tuple[Step, ...]:
@@ -71,6 +76,7 @@ def plan(contents: Contents) -> tuple[Step, ...]:
         Step("the loopback link", "ip link set lo up", True),
         *(_root(contents.root) if contents.root else ()),
         *(_scratch(contents.root) if contents.scratch else ()),
+        *_shares(contents),
         _agent(contents),
     )
 
@@ -105,6 +111,15 @@ def _scratch(root: str) -> list[Step]:
         Step("the disk to write to", f"mount -t ext4 {device} {place}"),
         Step("everybody's", f"chmod 1777 {place}"),
     ]
+
+
+def _shares(contents: Contents) -> list[Step]:
+    steps = []
+    for number, path in enumerate(contents.shares):
+        place = shlex.quote(f"{ROOT if contents.root else ''}{path}")
+        line = f"mkdir -p {place} && {_9P},cache=mmap {SHARE}{number} {place}"
+        steps.append(Step(f"{path} of the host", line))
+    return steps
 
 
 def _agent(contents: Contents) -> Step:

@@ -33,13 +33,15 @@ class Machine(Record):
     """What to boot. `memory` as QEMU spells it (256M); `root` is where programs have their root: ""
     for busybox and Python from the initramfs, a disk image (disk.py), or a directory of the host,
     "/" too, which is shared read-only; `scratch` is a disk image that the guest may write to, at
-    /scratch; `uid` is who QEMU runs as on the host, None for the caller.
+    /scratch; `share_rw` are directories of the host that it may write to, where they are on the
+    host; `uid` is who QEMU runs as on the host, None for the caller.
     """
 
     accelerator: str = TCG
     memory: str = "256M"
     root: str = ""
     scratch: str = ""
+    share_rw: tuple[str, ...] = ()
     uid: int | None = None
     hostname: str = "vm"
     processors: int = 1
@@ -58,15 +60,17 @@ def contents_of(machine: Machine) -> initramfs.Contents:
 
     Raises:
         UnsupportedError: no kernel, or one that can't share directories.
-        NotFoundError: the root does not exist.
+        NotFoundError: the root, or what is to be shared, does not exist.
     """
     kind = ""
     if machine.root:
         if not os.path.exists(machine.root):
             raise NotFoundError(f"the guest's root {machine.root} does not exist")
         kind = initramfs.TREE if stat.S_ISDIR(os.stat(machine.root).st_mode) else initramfs.DISK
-    kernel = kernels.find("9p" if kind == initramfs.TREE else "")
-    return initramfs.Contents(kernel, machine.hostname, kind, bool(machine.scratch))
+    guest.check_shares(machine.share_rw)
+    kernel = kernels.find("9p" if kind == initramfs.TREE or machine.share_rw else "")
+    scratch = bool(machine.scratch)
+    return initramfs.Contents(kernel, machine.hostname, kind, scratch, machine.share_rw)
 
 
 def command_line(
@@ -84,7 +88,23 @@ def command_line(
         "-device", f"virtio-serial-{bus}",
         "-chardev", f"socket,id=line,fd={channel}", "-device", "virtserialport,chardev=line",
         *_root(machine.root, contents.root, bus), *_scratch(machine.scratch, bus),
+        *_shares(machine.share_rw, bus),
     ]  # fmt: skip
+
+
+def _shares(paths: Sequence[str], bus: str) -> list[str]:
+    words = []
+    for number, path in enumerate(paths):
+        words += _directory(f"{initramfs.SHARE}{number}", path, bus, "readonly=off")
+    return words
+
+
+def _directory(tag: str, path: str, bus: str, mode: str) -> list[str]:
+    """A directory by 9p. With security_model=none files that the guest makes belong to who runs
+    QEMU, whoever makes them there."""
+    where = os.path.abspath(path).replace(",", ",,")
+    share = f"local,id={tag},path={where},security_model=none,{mode},multidevs=remap"
+    return ["-fsdev", share, "-device", f"virtio-9p-{bus},fsdev={tag},mount_tag={tag}"]
 
 
 def _scratch(path: str, bus: str) -> Sequence[str]:
@@ -102,8 +122,7 @@ def _root(path: str, kind: str, bus: str) -> Sequence[str]:
         drive = f"id=root,if=none,format=raw,readonly=on,file={where}"
         return ("-drive", drive, "-device", f"virtio-blk-{bus},drive=root")
     if kind == initramfs.TREE:
-        share = f"local,id=root,path={where},security_model=none,readonly=on,multidevs=remap"
-        return ("-fsdev", share, "-device", f"virtio-9p-{bus},fsdev=root,mount_tag=root")
+        return _directory("root", path, bus, "readonly=on")
     return ()
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
-from labcontainer.errors import NotFoundError, UnsupportedError
+from labcontainer.errors import UnsupportedError
 from labcontainer.record import Record
 from labcontainer.vm import boot, guest
 from labcontainer.vm.guest import BootError as BootError
@@ -97,9 +97,7 @@ class Guest(guest.Guest):
 
     def _launch(self, line: socket.socket) -> subprocess.Popen[bytes]:
         plan = boot_of(self.machine)
-        for path in self.machine.share_rw:
-            if not os.path.isdir(path):
-                raise NotFoundError(f"{path}, to be shared with the guest, is no directory")
+        guest.check_shares(self.machine.share_rw)
         _check_space(self.tmpdir, self.machine.memory)
         script = os.memfd_create("labcontainer-boot", 0)
         try:

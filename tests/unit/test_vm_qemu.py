@@ -51,6 +51,7 @@ def package() -> bytes:
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: bytes) -> Path:
     """A machine that has fetched that kernel."""
     monkeypatch.setenv("LABCONTAINER_HOME", str(tmp_path))
+    monkeypatch.setattr(kernels, "EVERYBODYS", str(tmp_path))
     kernels._keep(package, RELEASE, f"{tmp_path}/kernels")
     return tmp_path
 

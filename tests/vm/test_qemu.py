@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from labcontainer.errors import NotFoundError, UnsupportedError
 from labcontainer.image import hostbase, hostimage
 from labcontainer.image.store import Store
-from labcontainer.vm import disk, guest, qemu
+from labcontainer.vm import disk, guest, kernels, qemu
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST_UID = 1000 if os.geteuid() == 0 else None
@@ -101,6 +102,43 @@ def test_an_image_of_ours_is_its_disk_beside_one_to_write_to(tmp_path: Path) -> 
     assert Path(root).read_bytes() == before, "what is written stays in the guest's memory"
     look = ["/usr/sbin/debugfs", "-R", "cat /word", f"{root}-scratch"]
     assert subprocess.run(look, capture_output=True, text=True, check=True).stdout == "kept\n"
+
+
+@pytest.fixture
+def general() -> None:
+    """A kernel that has 9p."""
+    try:
+        kernels.find("9p")
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.usefixtures("general")
+def test_the_hosts_own_tree_is_its_root_and_one_directory_is_written_to(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path.parent):  # QEMU may be another user's process
+        folder.chmod(0o755)
+    work = tmp_path / "the, work"
+    work.mkdir()
+    os.chmod(work, 0o777)
+    spec = qemu.Machine(root="/", memory="512M", share_rw=(str(work),), uid=HOST_UID)
+    mark = f"/etc/labcontainer-{os.getpid()}"
+    with qemu.Guest(spec) as machine:
+        code = "import labcontainer.record, os; print(os.getuid(), labcontainer.record.__file__)"
+        said = ran(machine, sys.executable, "-B", "-c", code)
+        assert said == (0, f"0 {ROOT}/labcontainer/record.py\n", "")
+        assert ran(machine, "sh", "-c", f"echo x > {mark}; cat {mark}") == (0, "x\n", "")
+        (work / "before").write_text("of the host\n")
+        script = f"cd '{work}' && cat before && echo of the guest > after"
+        assert ran(machine, "sh", "-c", script) == (0, "of the host\n", "")
+        assert ran(machine, "cat", "/proc/sys/kernel/osrelease")[1] != f"{os.uname().release}\n"
+    made = work / "after"
+    assert (made.read_text(), made.stat().st_uid) == ("of the guest\n", HOST_UID or os.geteuid())
+    assert not os.path.exists(mark), "what is written elsewhere stays in the guest's memory"
+
+
+def test_a_shared_directory_that_is_missing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="none, to be shared with the guest, is no directory"):
+        qemu.Guest(qemu.Machine(share_rw=(f"{tmp_path}/none",))).start()
 
 
 def test_the_command_passes_output_and_status_on() -> None:
