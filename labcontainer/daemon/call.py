@@ -41,7 +41,10 @@ class Call:
         self.debug = handler.server.debug
         self.version = version
         self.headers = handler.headers
-        parts = urlsplit(handler.path)
+        try:
+            parts = urlsplit(handler.path)
+        except ValueError as error:
+            raise errors.UsageError(f"bad request: {error}") from None
         self.path = unquote(parts.path)
         self.words: dict[str, str] = {}
         self._query = parse_qs(parts.query, keep_blank_values=True)
@@ -91,7 +94,7 @@ class Call:
         try:
             found = msgspec.json.decode(word)
             return {key: [str(one) for one in values] for key, values in found.items()}
-        except (msgspec.DecodeError, AttributeError, TypeError):
+        except (msgspec.DecodeError, AttributeError, TypeError, RecursionError):
             raise errors.UsageError(f"invalid filter: {word[:100]!r}") from None
 
     def document(self, name: str) -> Any:
@@ -103,7 +106,7 @@ class Call:
         word = self.text(name)
         try:
             return msgspec.json.decode(word) if word else None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise errors.UsageError(f"bad parameter {name}: {error}") from None
 
     def body(self, kind: type[Wanted]) -> Wanted:

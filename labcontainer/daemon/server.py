@@ -97,9 +97,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         """Answer one request; what a handler raises becomes an answer too."""
-        self.body = Body.of(self)
+        self.body = Body(self.rfile, 0)
         call: Call | None = None
         try:
+            self._take_body()
             if self.server.ending:
                 raise EndingError("the daemon is shutting down")
             version, path = _version(self.path.partition("?")[0])
@@ -121,6 +122,13 @@ class Handler(BaseHTTPRequestHandler):
             self._fail(call, error)
         finally:
             self._end_of_body()
+
+    def _take_body(self) -> None:
+        try:
+            self.body = Body.of(self)
+        except errors.UsageError:
+            self.close_connection = True  # nobody knows where the next request would begin
+            raise
 
     def _end_of_body(self) -> None:
         """What a handler has not read of a body would be taken for the next request."""
@@ -241,9 +249,9 @@ def _version(path: str) -> tuple[tuple[int, int], str]:
 
     first, slash, rest = path[1:].partition("/")
     major, dot, minor = first.removeprefix("v").partition(".")
-    if not (first.startswith("v") and dot and major.isdigit() and minor.isdigit()):
+    if not (first.startswith("v") and dot and major.isdecimal() and minor.isdecimal()):
         return NEWEST, unquote(path)
-    version = (int(major), int(minor))
+    version = (int(major[:9]), int(minor[:9]))
     if version > NEWEST:
         raise errors.UsageError(
             f"client version {major}.{minor} is too new. "

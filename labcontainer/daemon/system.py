@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from labcontainer.daemon.call import Call
 
+HOUR = 3_600_000  # milliseconds: poll(2) takes no more than 24 days at once
+
 
 def ping(call: Call) -> None:
     """GET and HEAD /_ping: the headers are what matters."""
@@ -53,7 +55,7 @@ def events(call: Call) -> None:
             left = None if until is None else (until - time.time()) * 1000
             if listener.lost or (left is not None and left <= 0):
                 return
-            if call.fileno() in dict(poll.poll(left)):
+            if call.fileno() in dict(poll.poll(left if left is None else min(left, HOUR))):
                 return
 
 

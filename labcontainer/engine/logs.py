@@ -144,7 +144,7 @@ class Reader:
         poll.register(self._notify, select.POLLIN)
         for fd in others:
             poll.register(fd, select.POLLIN | select.POLLRDHUP)
-        ready = {fd for fd, _ in poll.poll(None if seconds is None else seconds * 1000)}
+        ready = {fd for fd, _ in poll.poll(None if seconds is None else min(seconds, 3600) * 1000)}
         if self._notify in ready:
             try:
                 os.read(self._notify, BLOCK)

@@ -7,6 +7,7 @@ import time
 from labcontainer import durations, errors
 
 NEVER = "0001-01-01T00:00:00Z"  # Go's zero time
+_LAST = 253402300800  # seconds to the end of the year 9999
 
 
 def now() -> str:
@@ -26,7 +27,7 @@ def parse(word: str, present: float) -> float:
     Raises:
         UsageError: it is none of them.
     """
-    if word.replace(".", "", 1).isdecimal():
+    if word.replace(".", "", 1).isdecimal() and float(word) < _LAST:
         return float(word)
     try:
         return present - seconds(word)

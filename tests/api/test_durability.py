@@ -297,12 +297,38 @@ def post(body: bytes, path: bytes = b"/containers/create") -> bytes:
         (JSON_POST + b"Content-Length: 50\r\n\r\n{", b"400"),
         (b"GET /containers/json?filters=nonsense HTTP/1.1\r\n\r\n", b"400"),
         (b"GET /containers/%2e%2e%2fetc/json HTTP/1.1\r\n\r\n", b"404"),
+        (b"GET /containers/json?filters=" + b"[" * 30_000 + b" HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET /v1." + b"9" * 5000 + b"/info HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET /v1.\xb2/info HTTP/1.1\r\n\r\n", b"404"),
+        (b"GET http://[::1/info HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET /events?until=1e300 HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET /events?until=" + b"9" * 20 + b" HTTP/1.1\r\n\r\n", b"400"),
+        # Where a body ends must be no matter of opinion (RFC 9112, 6.3): who is in front of us may
+        # have another, and then what one takes for a body is the next request of the other.
+        (JSON_POST + b"Content-Length: \xb2\r\n\r\n{}", b"400"),
+        (JSON_POST + b"Content-Length: -2\r\n\r\n{}", b"400"),
+        (JSON_POST + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n{}", b"400"),
+        (JSON_POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", b"400"),
+        (JSON_POST + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
+        (JSON_POST + b"Transfer-Encoding: unchunked\r\n\r\n0\r\n\r\n", b"400"),
+        (JSON_POST + b"Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n", b"400"),
+        (JSON_POST + b"Transfer-Encoding: chunked\r\n\r\n0x2\r\n{}\r\n0\r\n\r\n", b"400"),
+        (JSON_POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}xx0\r\n\r\n", b"400"),
     ],
 )  # fmt: skip
 def test_garbage_gets_one_clear_answer(daemon: Daemon, data: bytes, status: bytes) -> None:
     answer = raw(daemon, data)
     assert answer.split(b" ")[1] == status, answer[:300]
+    assert answer.count(b"HTTP/1.1") == 1 and b"invalid literal" not in answer, answer[:300]
+    assert "Traceback" not in daemon.said()
     assert daemon.docker("ps", "-q") == ""
+
+
+def test_events_until_a_day_far_ahead(daemon: Daemon) -> None:
+    """poll(2) counts milliseconds in 31 bits: 24 days."""
+    request = f"GET /events?until={int(time.time()) + 90 * 86_400} HTTP/1.1\r\n\r\n"
+    assert b" 200 OK" in raw(daemon, request.encode())
+    assert "Traceback" not in daemon.said()
 
 
 def test_noise(daemon: Daemon) -> None:
