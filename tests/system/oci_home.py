@@ -99,7 +99,7 @@ class OciHome:
         self.cgroup = f"labcontainer/test-{uuid.uuid4().hex[:8]}"
         self.bundles: list[Bundle] = []
         self.command = place / "labcontainer-oci"
-        self.command.write_text(launcher.script(os.path.realpath(sys.executable)))
+        self.command.write_text(launcher.script(launcher.OCI, os.path.realpath(sys.executable)))
         self.command.chmod(0o755)
 
     def bundle(self, *args: str) -> Bundle:
