@@ -18,6 +18,7 @@ from labcontainer.runtime.maker import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from labcontainer.engine.engine import Engine
@@ -36,6 +37,10 @@ def launch(engine: Engine, container: Container) -> Handle:
     asked = hostconfig.request_of(container)
     engine.volumes.mount(container)
     volumes, memories = engine.volumes.requests(container)
+    mountpoints.check_propagation(volumes)
+    outward = tuple(_outward(container, volumes))
+    places = {source: place for source, place, _ in outward}
+    volumes = tuple(one.replace(source=places.get(one.source, one.source)) for one in volumes)
     asked = asked.replace(volumes=volumes, tmpfs=memories)
     engine.networks.files(container)
     place = _place(engine, container, asked)
@@ -45,7 +50,22 @@ def launch(engine: Engine, container: Container) -> Handle:
         os.unlink(f"{container.home}/exit.json")
     except FileNotFoundError:
         pass
-    return engine.zygotes.run(_request(engine, container, _shm(place, asked)))
+    made = _request(engine, container).replace(shm=_shm(place, asked), outward=outward)
+    return engine.zygotes.run(made)
+
+
+def _outward(
+    container: Container, volumes: tuple[request.Volume, ...]
+) -> Iterator[tuple[str, str, bool]]:
+    """Directories on which mounts made inside reach the host, and where each is found to be bound.
+
+    They must be taken from the host's mounts before the container's own are cut off from those.
+    """
+    for number, one in enumerate(volumes):
+        if one.propagation in mountpoints.OUTWARD and os.path.isdir(one.source):
+            place = f"{container.home}/outward/{number}"
+            os.makedirs(place, exist_ok=True)
+            yield one.source, place, one.recursive
 
 
 def _shm(place: ociconfig.Place, asked: request.Request) -> dict[str, Any]:
@@ -59,7 +79,7 @@ def _shm(place: ociconfig.Place, asked: request.Request) -> dict[str, Any]:
     return {"target": place.shm, "size": asked.shm_size}
 
 
-def _request(engine: Engine, container: Container, shm: dict[str, Any]) -> Request:
+def _request(engine: Engine, container: Container) -> Request:
     size, count = hostconfig.log_bounds(container.host["LogConfig"])
     mounted: dict[str, Any] = {}
     if not view.is_copied(container):
@@ -74,7 +94,6 @@ def _request(engine: Engine, container: Container, shm: dict[str, Any]) -> Reque
         once=container.config["StdinOnce"],
         remove=True,
         overlay=mounted,
-        shm=shm,
         log_size=size,
         log_files=count,
     )

@@ -15,7 +15,7 @@ import subprocess
 
 from labcontainer import errors
 from labcontainer.engine import request, words
-from labcontainer.kernel import confined
+from labcontainer.kernel import confined, mountinfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 PROPAGATIONS = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
+OUTWARD, INWARD = ("shared", "rshared"), ("slave", "rslave")
 IGNORED = ("z", "Z", "cached", "delegated", "consistent")
 OPTIONS = ("type", "o", "device", "size")
 # With the one option, these others.
@@ -284,6 +285,24 @@ def _subpath(source: str, path: str) -> str:
         return os.readlink(f"/proc/self/fd/{there}")
     finally:
         os.close(there)
+
+
+def check_propagation(volumes: Iterable[request.Volume]) -> None:
+    """Mounts come and go between host and container only where the source has peers.
+
+    Raises:
+        LabError: the mount that it is on has none.
+    """
+    for one in volumes:
+        if one.propagation not in (*OUTWARD, *INWARD):
+            continue
+        held = mountinfo.holding(one.source)
+        if held.has("shared") or (one.propagation in INWARD and held.has("master")):
+            continue
+        kind = "shared mount" if one.propagation in OUTWARD else "shared or slave mount"
+        raise errors.LabError(
+            f"path {one.source} is mounted on {held.point} but it is not a {kind}"
+        )
 
 
 def copy_up(root_fd: int, target: str, directory: str) -> None:

@@ -22,6 +22,7 @@ from labcontainer.runtime import container, ending, handshake, jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, NoReturn
 
 
@@ -37,7 +38,9 @@ class Request(Record):
     `overlay` has the fields of an Overlay and its `target`: the root file system, to be mounted
     where only this container sees it, so that it is gone with the container. `shm` is a /dev/shm
     that containers share: its `target`, and the `size` of a new one in bytes, or `of`, the pid of
-    the container that has it. `log_size` and `log_files` bound the log: bytes of a file, and how
+    the container that has it. `outward` has the sources of binds on which mounts made inside are
+    to reach the host: (source, place, whether with all below), to be found at that place then.
+    `log_size` and `log_files` bound the log: bytes of a file, and how
     many there are; 0 bytes is without a bound, -1 without a log. With `process`, the path of a
     process.json, it is one more process in the running container of that id, made when it is
     started.
@@ -54,6 +57,7 @@ class Request(Record):
     no_pivot: bool = False
     overlay: dict[str, Any] = {}
     shm: dict[str, Any] = {}
+    outward: tuple[tuple[str, str, bool], ...] = ()
     log_size: int = 0
     log_files: int = 1
     process: str = ""
@@ -121,8 +125,8 @@ def _make(request: Request, streams: tuple[int, ...], channel: handshake.Channel
     if request.process:
         _add_process(request, channel)
         return
-    if request.overlay or request.shm:
-        _own_mounts()
+    if request.overlay or request.shm or request.outward:
+        _own_mounts(request.outward)
     if request.overlay:
         _mount_root(**request.overlay)
     if request.shm:
@@ -154,13 +158,18 @@ def _add_process(request: Request, channel: handshake.Channel) -> None:
     channel.send("started", str(pid), descriptors=(pidfd, *masters))
 
 
-def _own_mounts() -> None:
+def _own_mounts(outward: Sequence[tuple[str, str, bool]]) -> None:
     """A mount namespace of the container's own.
 
-    What the host mounts later comes in, as volumes need it; what is mounted here never goes out.
+    What the host mounts later comes in, as volumes need it; what is mounted here never goes out,
+    but on the copies that were taken of some of the host's mounts while they were its peers.
     """
+    trees = [mounts.copy(source, recursive=deep) for source, _, deep in outward]
     syscalls.unshare(CLONE.NEWNS)
     syscalls.mount(None, "/", None, MS.SLAVE | MS.REC)
+    for tree, (_, place, _) in zip(trees, outward, strict=True):
+        syscalls.move_mount(tree, "", AT.FDCWD, place, MOVE_MOUNT.F_EMPTY_PATH)
+        os.close(tree)
 
 
 def _mount_root(target: str, **fields: Any) -> None:
