@@ -12,6 +12,10 @@ from labcontainer.record import Record
 
 PROTOCOLS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
+_BELOW = (  # ip(7)
+    ": ports below the sysctl net.ipv4.ip_unprivileged_port_start are root's; choose a higher one"
+)
+
 
 class Port(Record):
     """A port of a container, and where the host's side of it is."""
@@ -114,7 +118,8 @@ def hold(port: Port, *, listen: bool = False) -> Held:
         except OSError as error:
             ip = port.host_ip or "0.0.0.0"
             if error.errno != 98:  # EADDRINUSE
-                raise LabError(f"cannot bind {ip}:{number}: {error.strerror}") from None
+                why = f"{error.strerror}{_BELOW if error.errno == 13 else ''}"
+                raise LabError(f"cannot bind {ip}:{number}: {why}") from None
     ip = f"{port.host_ip or '0.0.0.0'}:{port.host_port}"
     raise ExistsError(f"Bind for {ip} failed: port is already allocated")
 

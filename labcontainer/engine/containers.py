@@ -125,7 +125,7 @@ class Containers:
             leftovers.remove(f"{self._folder}/{identity}")
             raise
         self.lives.tell(made, "create")
-        return identity, creating.warnings(made)
+        return identity, creating.warnings(made) + self._engine.networks.warnings(made)
 
     def _reserve(self, word: str, identity: str) -> str:
         """Take a name, or choose one.

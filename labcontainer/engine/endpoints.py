@@ -2,8 +2,10 @@
 
 The ledger of `network` knows what is in the kernel, for all containers of this machine's root, also
 those of `labcontainer run`. What lives in this process is here: the sockets that hold published
-ports, a name server for each container, inside its own network namespace at 127.0.0.11, and for an
-ordinary user the program that is its container's router.
+ports, and a name server for each container, inside its own network namespace at 127.0.0.11.
+
+As root the bridges are in the host's network namespace. An ordinary user's are in one of the
+daemon's own (netns.py), and what comes to the host's ports is carried there (forwarding.py).
 
 Of several networks one is the container's way out: the first that is not internal. It has the
 default route and the published ports; when the container leaves it, the next one gets them.
@@ -17,20 +19,24 @@ import threading
 from dataclasses import dataclass, field
 
 from labcontainer import addresses, errors, nameserver, network, ports
-from labcontainer.engine import launch, networkspec, places, proxies, resolving, routers
+from labcontainer.engine import launch, networkspec, places, resolving
+from labcontainer.engine.forwarding import Forwarding
+from labcontainer.engine.netns import SUBNET, NetworkNamespace
 from labcontainer.image import inside
 from labcontainer.kernel import netlink
 from labcontainer.ledger import Ledger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable, Iterator
+    from typing import Any, ParamSpec, TypeVar
 
-    from labcontainer import usernet
     from labcontainer.engine.container import Container
     from labcontainer.engine.networks import Networks
 
     Document = dict[str, Any]
+    P = ParamSpec("P")
+    T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -38,26 +44,8 @@ class Live:
     """What this process holds for a running container."""
 
     held: list[ports.Held] = field(default_factory=list)
-    proxies: list[proxies.Proxy] = field(default_factory=list)
     server: nameserver.Server | None = None
     names: resolving.LiveNames | None = None
-    router: usernet.Running | None = None
-
-    def close(self) -> None:
-        """Let go of all of it; its router ends."""
-        self.carry("")
-        for one in self.held:
-            one.release()
-        self.silence()
-        if self.router is not None:
-            self.router.close()
-
-    def carry(self, ip: str) -> None:
-        """Carry what comes to IPv6 addresses, and is not turned by packet rules, to an IPv4 one."""
-        for proxy in self.proxies:
-            proxy.close()
-        wanted = [one for one in self.held if ip and ":" in one.port.host_ip]
-        self.proxies = [proxies.Proxy(one, (ip, one.port.container_port)) for one in wanted]
 
     def silence(self) -> None:
         """Answer no questions any more."""
@@ -69,12 +57,36 @@ class Live:
 class Endpoints:
     """What the running containers of one engine have in the kernel and in this process."""
 
-    def __init__(self, networks: Networks, ledger: str) -> None:
+    def __init__(self, networks: Networks, ledger: str, folder: str) -> None:
         self._networks = networks
         self._path = ledger
         self._lock = threading.RLock()
         self._live: dict[str, Live] = {}
         self.rootless = inside.in_user_namespace()
+        self._netns = NetworkNamespace(folder) if self.rootless else None
+        self._forwarding = Forwarding(f"{folder}/forwarder", self._open_netns)
+        if self.rootless and not self._netns and os.path.exists(ledger):
+            os.unlink(ledger)  # what it tells of has gone with the namespace
+
+    def _there(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the function returns where the bridges are."""
+        if self._netns is None:
+            return function(*args, **kwargs)
+        return self._netns.call(function, *args, **kwargs)
+
+    def _open_netns(self) -> int:
+        """A descriptor of the network namespace in which the bridges are."""
+        if self._netns is not None:
+            return os.dup(self._netns.open())
+        return os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    def _lead_out(self) -> None:
+        if self._netns is not None:
+            self._netns.lead_out(self._forwarding.pid())
+
+    def missing(self) -> str:
+        """What this machine lacks for a way out of its networks; "" for nothing."""
+        return self._netns.missing() if self._netns is not None else ""
 
     def _ledger(self) -> Ledger:
         return Ledger(self._path)
@@ -87,8 +99,6 @@ class Endpoints:
 
     def default_config(self) -> list[dict[str, str]]:
         """The default bridge's subnet: as it is, or as it would be if a container came now."""
-        if self.rootless:
-            return routers.CONFIG
         if os.path.exists(self._path):
             with self._ledger() as ledger:
                 live = network.bridges(ledger).get(networkspec.DEFAULT_BRIDGE)
@@ -98,15 +108,17 @@ class Endpoints:
         return [{"Subnet": subnet, "Gateway": addresses.gateway(subnet)}]
 
     def subnets_of_host(self) -> list[str]:
-        """Subnets that this machine reaches already."""
-        with netlink.Netlink() as host:
-            routes = [one.destination for one in host.routes() if one.destination != "default"]
-            return routes + [one.address for one in host.addresses()]
+        """Subnets that this machine reaches already, or the daemon's own network namespace."""
+        if self._netns is None:
+            return _reached()
+        return [SUBNET, *_reached(), *(self._netns.call(_reached) if self._netns else ())]
 
     def remove_bridge(self, found: Document) -> None:
         """Take a network's bridge away, if it is there."""
+        if not os.path.exists(self._path):
+            return
         try:
-            network.remove_bridge(self._ledger(), networkspec.link_of(found))
+            self._there(network.remove_bridge, self._ledger(), networkspec.link_of(found))
         except errors.NotFoundError:
             pass
 
@@ -118,11 +130,8 @@ class Endpoints:
             if self._networks.mode(container) != "own":
                 for own in container.endpoints.values():
                     own["EndpointID"] = os.urandom(32).hex()
-            elif self.rootless:
-                exposed = container.config["ExposedPorts"] or ()
-                wanted = places.wanted_ports(container.host, exposed)
-                self._start_router(container, pid, wanted)
             else:
+                self._lead_out()
                 self._connect_all(container, pid)
                 self._serve_names(container, pid)
                 self.files(container)
@@ -154,7 +163,7 @@ class Endpoints:
         held: list[ports.Held] = []
         try:
             for port in places.wanted_ports(container.host, exposed, default_ip):
-                held += _hold(port, found["EnableIPv6"])
+                held += self._held(port, six=found["EnableIPv6"])
         except errors.LabError as error:
             for one in held:
                 one.release()
@@ -166,6 +175,26 @@ class Endpoints:
         published = tuple(one.port for one in held)
         container.ports = places.told(published)
         return published
+
+    def _held(self, port: ports.Port, *, six: bool) -> list[ports.Held]:
+        """Hold a port, on every address of both kinds if none is given and the network has both."""
+        held = [ports.hold(port, listen=self._is_carried(port))]
+        if six and not port.host_ip:
+            first = held[0].port
+            held[0] = held[0].replace(port=first.replace(host_ip="0.0.0.0"))
+            try:
+                held.append(ports.hold(first.replace(host_ip="::"), listen=True))
+            except errors.LabError:
+                held[0].release()
+                raise
+        return held
+
+    def _held_again(self, container: Container) -> Iterator[ports.Held]:
+        for port in places.published(container):
+            try:
+                yield ports.hold(port, listen=self._is_carried(port))
+            except errors.LabError:
+                continue  # somebody was quicker; packet rules go on to turn what comes there
 
     def _connect(
         self, container: Container, found: Document, pid: int, interface: str,
@@ -179,12 +208,30 @@ class Endpoints:
             ports=published, default_route=way,
         )  # fmt: skip
         wished = networkspec.bridge_of(found)
-        bridge, made = network.join(self._ledger(), wished, wanted, pid=pid, keep=True)
+        if self.rootless and not wished.subnet:  # in there nobody knows what the host reaches
+            wished = wished.replace(subnet=self.default_config()[0]["Subnet"])
+        bridge, made = self._there(network.join, self._ledger(), wished, wanted, pid=pid, keep=True)
         _write_down(own, made, bridge)
+        if way:
+            self._publish(container, made.ip)
         own["DNSNames"] = resolving.names_of(container, found["Name"]) or None
         own["_way"] = way
-        if way:
-            self._of(container).carry(made.ip)
+
+    def _publish(self, container: Container, ip: str) -> None:
+        """Carry what comes to the held ports to an address, where no packet rule does it."""
+        for one in self._of(container).held:
+            if self._is_carried(one.port):
+                self._forwarding.publish(one, ip)
+
+    def _is_carried(self, port: ports.Port) -> bool:
+        return self.rootless or ":" in port.host_ip
+
+    def _release(self, held: list[ports.Held]) -> None:
+        """Give the host's ports back."""
+        for one in held:
+            self._forwarding.withdraw(one)
+            one.release()
+        held.clear()
 
     def add(self, container: Container, found: Document) -> None:
         """One more network for a container that runs."""
@@ -204,7 +251,8 @@ class Endpoints:
 
     def leave(self, container: Container, found: Document) -> None:
         """One network less for a container that runs; another becomes its way out, if it was it."""
-        network.detach(self._ledger(), container.id, networkspec.link_of(found))
+        link = networkspec.link_of(found)
+        self._there(network.detach, self._ledger(), container.id, link)
         own = container.endpoints.pop(found["Name"])
         if own.get("_way"):
             live = self._of(container)
@@ -214,14 +262,13 @@ class Endpoints:
             if way:
                 link = networkspec.link_of(self._networks.find(way))
                 pid = container.state.pid
-                network.lead_out(self._ledger(), container.id, link, published, pid=pid)
+                self._there(
+                    network.lead_out, self._ledger(), container.id, link, published, pid=pid
+                )
                 container.endpoints[way]["_way"] = True
-                live.carry(container.endpoints[way]["IPAddress"])
+                self._publish(container, container.endpoints[way]["IPAddress"])
             else:
-                live.carry("")
-                for one in live.held:
-                    one.release()
-                live.held = []
+                self._release(live.held)
         self._ask_out(container)
         self.files(container)
         self.tell_names(container, found["Name"])
@@ -233,15 +280,14 @@ class Endpoints:
         with self._lock:
             live = self._live.pop(container.id, None)
         if live is not None:
-            live.close()
+            self._release(live.held)
+            live.silence()
         was = [name for name, one in container.endpoints.items() if one.get("EndpointID")]
-        if self.rootless:
-            routers.end(container.home)
-        elif (live or was) and os.path.exists(self._path):
+        if (live or was) and os.path.exists(self._path):
             shared = f"container:{container.id}"
             others = (one.host["NetworkMode"] == shared and one.state.running
                       for one in self._networks.containers.all())  # fmt: skip
-            network.detach(self._ledger(), container.id, ended=not any(others))
+            self._there(network.detach, self._ledger(), container.id, ended=not any(others))
         container.ports = {}
         for own in container.endpoints.values():
             own |= {**places.FIELDS, "DNSNames": None}
@@ -254,20 +300,6 @@ class Endpoints:
                 continue  # it was removed meanwhile
         if was:
             self.tell_names(container)
-
-    # --- without root -----------------------------------------------------------------------------
-
-    def _start_router(self, container: Container, pid: int, wanted: list[ports.Port]) -> None:
-        """A program of the user's speaks TCP/IP for the container; it publishes ports too."""
-        started = routers.start(container.home, pid, wanted)
-        if started is None:
-            return
-        plan, self._of(container).router = started
-        container.ports = places.told(plan.ports)
-        for own in container.endpoints.values():
-            own |= {"EndpointID": os.urandom(32).hex(), "Gateway": plan.gateway,
-                    "IPAddress": plan.address, "IPPrefixLen": 24}  # fmt: skip
-        self.files(container)
 
     # --- names ------------------------------------------------------------------------------------
 
@@ -310,58 +342,45 @@ class Endpoints:
 
     def recover(self) -> None:
         """Take away what containers that have ended meanwhile have left."""
-        if os.path.exists(self._path) and not self.rootless:
-            network.sweep(self._ledger())
+        if os.path.exists(self._path):
+            self._there(network.sweep, self._ledger())
 
     def rejoin(self, container: Container) -> None:
         """Hold the ports of a container that ran all the while, and answer its questions again."""
         try:
-            if self._networks.mode(container) == "own" and self.rootless:
-                routers.end(container.home)
-                published = places.published(container)
-                self._start_router(container, container.state.pid, published)
-                return
-            live = self._of(container)
-            live.held = list(_held_again(container))
-            for own in container.endpoints.values():
-                if own.get("_way"):
-                    live.carry(own["IPAddress"])
+            self._of(container).held = list(self._held_again(container))
+            self._publish(container, _address_out(container))
             self._serve_names(container, container.state.pid)
+            if self._networks.mode(container) == "own":
+                self._lead_out()
         except (OSError, errors.LabError):
             pass  # it has ended just now
 
     def close(self) -> None:
-        """Answer no questions any more; containers run on, an ordinary user's unconnected."""
+        """Answer no questions any more; containers run on, an ordinary user's without a way out."""
         with self._lock:
             live, self._live = self._live, {}
         for one in live.values():
-            one.close()
-        if os.path.exists(self._path) and not self.rootless:
-            network.let_go(self._ledger())
+            self._release(one.held)
+            one.silence()
+        self._forwarding.close()
+        if os.path.exists(self._path):
+            self._there(network.let_go, self._ledger())
+        if self._netns is not None:
+            self._netns.close(remove=not os.path.exists(self._path))
 
 
-def _hold(port: ports.Port, six: bool) -> list[ports.Held]:
-    """Hold a port, on every address of both kinds where none is given and the network has both."""
-    held = [ports.hold(port, listen=":" in port.host_ip)]
-    if six and not port.host_ip:
-        first = held[0].port
-        held[0] = held[0].replace(port=first.replace(host_ip="0.0.0.0"))
-        try:
-            held.append(ports.hold(first.replace(host_ip="::"), listen=True))
-        except errors.LabError:
-            held[0].release()
-            raise
-    return held
+def _reached() -> list[str]:
+    """The subnets that this thread's network namespace reaches."""
+    with netlink.Netlink() as here:
+        routes = [one.destination for one in here.routes() if one.destination != "default"]
+        return routes + [one.address for one in here.addresses()]
 
 
-def _held_again(container: Container) -> list[ports.Held]:
-    held = []
-    for port in places.published(container):
-        try:
-            held.append(ports.hold(port, listen=":" in port.host_ip))
-        except errors.LabError:
-            continue  # somebody was quicker; the packets go to the container all the same
-    return held
+def _address_out(container: Container) -> str:
+    """Its address in the network by which it goes out; "" without one."""
+    found = (str(one["IPAddress"]) for one in container.endpoints.values() if one.get("_way"))
+    return next(found, "")
 
 
 def _write_down(own: Document, made: network.Endpoint, bridge: network.Bridge) -> None:

@@ -42,7 +42,7 @@ class Engine:
         self.identity = _identity(self.records)
         self.events = Events()
         self.volumes = Volumes(self.records, self.events, f"{home}/engine/volumes")
-        self.networks = Networks(self.records, self.events, _ledger(home))
+        self.networks = Networks(self.records, self.events, _ledger(home), f"{home}/engine")
         self.images = Images(self.store, self.events)
         self.containers = Containers(self)
         self.execs = Execs(self)

@@ -47,11 +47,11 @@ FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
 class Networks:
     """The networks of one engine, by id."""
 
-    def __init__(self, records: Records, events: Events, ledger: str) -> None:
+    def __init__(self, records: Records, events: Events, ledger: str, folder: str) -> None:
         self._records, self._events = records, events
         self._lock = threading.RLock()
         self._all: dict[str, Document] = {one["Id"]: one for one in records.all("network")}
-        self._places = Endpoints(self, ledger)
+        self._places = Endpoints(self, ledger, folder)
         for name, driver in BUILT_IN.items():
             if not any(one["Name"] == name for one in self._all.values()):
                 self._add(networkspec.built_in(name, driver))
@@ -97,17 +97,13 @@ class Networks:
             ForbiddenError: a subnet overlaps another. NotFoundError: a driver that there is not.
         """
         made = networkspec.of(asked)
-        if self._places.rootless:
-            raise errors.UnsupportedError(
-                "a bridge network", "an ordinary user's containers have a router each", "use root"
-            )
         with self._lock:
             if any(one["Name"] == made["Name"] for one in self._all.values()):
                 raise errors.ExistsError(f"network with name {made['Name']} already exists")
             self._settle_subnets(made)
             self._add(made)
         self._tell(made, "create")
-        return {"Id": made["Id"], "Warning": ""}
+        return {"Id": made["Id"], "Warning": "" if made["Internal"] else self._places.missing()}
 
     def _settle_subnets(self, made: Document) -> None:
         """Choose the subnets that were left open; refuse those that overlap another network's."""
@@ -307,6 +303,11 @@ class Networks:
         if mode.startswith("container:") or mode in ("none", "host"):
             return mode
         return "none" if container.config["NetworkDisabled"] else "own"
+
+    def warnings(self, container: Container) -> list[str]:
+        """What this machine lacks for a new container's way out."""
+        missing = self._places.missing() if self.mode(container) == "own" else ""
+        return [missing] if missing else []
 
     def files(self, container: Container) -> None:
         """Write the container's hostname, hosts and resolv.conf."""

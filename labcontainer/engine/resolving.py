@@ -202,8 +202,8 @@ def _resolv_conf(container: Container, mode: str, rootless: bool) -> str:
     if mode == "host" and not (asked["Dns"] or asked["DnsSearch"]):
         return host
     own = SERVER if has_names(container) and mode == "own" else ""
-    if rootless and mode == "own":
-        own = "" if asked["Dns"] else usernet.RESOLVER
+    if rootless and mode == "own" and not (own or asked["Dns"]):
+        own = usernet.RESOLVER  # the host's may be at 127.0.0.1, or where only the host gets
     text = nameserver.resolv_conf(host, own, asked["DnsSearch"])
     lines = text.splitlines()
     if asked["Dns"] and not own:

@@ -63,7 +63,7 @@ def few(tmp_path: Path) -> Few:
 @pytest.fixture
 def networks(tmp_path: Path, few: Few) -> Iterator[Networks]:
     records = Records(f"{tmp_path}/state.db")
-    made = Networks(records, Events(), f"{tmp_path}/ledger.json")
+    made = Networks(records, Events(), f"{tmp_path}/ledger.json", str(tmp_path))
     made.containers = few  # type: ignore[assignment]
     yield made
     records.close()
@@ -90,7 +90,9 @@ def test_three_are_there_and_remembered(networks: Networks, tmp_path: Path) -> N
     shown = [(one["Name"], one["Driver"]) for one in networks.select({})]
     assert shown == [("bridge", "bridge"), ("host", "host"), ("none", "null")]
     identity = networks.create({"Name": "own", "Labels": {"a": "b"}})["Id"]
-    again = Networks(Records(f"{tmp_path}/state.db"), Events(), f"{tmp_path}/ledger.json")
+    again = Networks(
+        Records(f"{tmp_path}/state.db"), Events(), f"{tmp_path}/ledger.json", str(tmp_path)
+    )
     assert again.find(identity[:7])["Labels"] == {"a": "b"}
     assert len(again.select({})) == 4
 
