@@ -141,7 +141,7 @@ class Execs:
         try:
             with open(f"{exec_.home}/process.json", "w") as file:
                 json.dump(self._process(exec_, size), file)
-            handle = self._engine.zygotes.run(self._request(exec_))
+            handle = self._engine.zygotes.begin(self._request(exec_))
             exec_.handle = handle
             connection = sockets.connect(f"{exec_.home}/attach")
             handle.start()

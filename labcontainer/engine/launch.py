@@ -29,7 +29,7 @@ SHARED = {"PidMode": "pid", "IpcMode": "ipc"}
 
 
 def launch(engine: Engine, container: Container) -> Handle:
-    """Create the container's first process; it waits for `start`.
+    """Create the container's first process, which prepares itself and then waits for `start`.
 
     Raises:
         LabError, OSError: a value is off, or a step failed; nothing is left.
@@ -51,7 +51,7 @@ def launch(engine: Engine, container: Container) -> Handle:
     except FileNotFoundError:
         pass
     made = _request(engine, container).replace(shm=_shm(place, asked), outward=outward)
-    return engine.zygotes.run(made)
+    return engine.zygotes.begin(made)
 
 
 def _outward(

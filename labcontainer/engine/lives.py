@@ -83,6 +83,8 @@ class Lives:
             self._failed_to_start(container, error)
             raise _as_docker_says(error) from error
         try:
+            if container.host["Sysctls"]:  # what they say of new interfaces comes before those
+                handle.become_ready()
             self._engine.networks.attach(container, handle.pid)
             self.attachments.connect(container)
             container.state.pid = handle.pid

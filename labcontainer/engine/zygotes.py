@@ -21,17 +21,17 @@ class Zygotes:
         self._using = using
         self._lock = threading.Lock()
 
-    def run(self, request: Request) -> Handle:
-        """A container, or one more process in one, that waits for its start (Zygote.run).
+    def begin(self, request: Request) -> Handle:
+        """A container, or one more process in one, that prepares for its start (Zygote.begin).
 
         Raises:
             StepError: a step failed; nothing is left.
         """
         zygote = self._zygote
         try:
-            return zygote.run(request)
+            return zygote.begin(request)
         except errors.StateError:
-            return self._renewed(zygote).run(request)
+            return self._renewed(zygote).begin(request)
 
     def _renewed(self, dead: Zygote) -> Zygote:
         with self._lock:

@@ -32,7 +32,7 @@ class AddedMonitor(Monitor):
             self._open(undo)
             undo.commit()
         self._watch_channel(self._requester)
-        self._tell("ready", "0")
+        self._tell("ready")
         self._serve()
 
     def _start(self) -> None:

@@ -20,6 +20,7 @@ from labcontainer.undo import Undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 WALL = 0x40000000  # waitid(2): children of every kind
@@ -31,6 +32,8 @@ class Create(Record):
     `gate` true: the container waits for a `start` from any process, as the OCI verbs need it.
     False: it waits for this process, which runs it to its end (`run`, the monitor).
     `console` is the path of a socket, or a connected one, that gets the terminal's master.
+    `born` is told the first process's pid and pidfd when it is in its namespaces, long before it
+    is ready: what is done to them from outside can be done meanwhile.
     """
 
     id: str
@@ -44,6 +47,7 @@ class Create(Record):
     new_keyring: bool = True
     gate: bool = True
     die_with_parent: bool = False
+    born: Callable[[int, int], object] | None = None
 
 
 class Container:
@@ -191,11 +195,13 @@ def _create(
     pid, pidfd = _bear(spec, launch, mine, theirs, group)
     undo.push(end, pidfd)
     os.close(opened.pop())
-    if group is not None:
-        group.apply(limits)  # while the first process mounts: only its program has to be held
     if spec.has_new("user"):
         users.write_maps(pid, spec.uid_maps, spec.gid_maps)
         mine.send("mapped")
+    if asked.born is not None:
+        asked.born(pid, pidfd)
+    if group is not None:
+        group.apply(limits)  # while the first process mounts: only its program has to be held
     assert spec.process is not None
     init.set_oom_score(pid, spec.process.oom_score_adj)
     remembered = remembered.replace(

@@ -89,7 +89,8 @@ class Maker:
         self.channel = handshake.Channel(mine)
 
     def make(self, request: bytes, streams: tuple[int, ...]) -> None:
-        """Have a container created; `ready` with its pid and its pidfd, or `failed`, comes back.
+        """Have a container created; `born` with its pid and its pidfd and then `ready`, with the
+        terminal's master where it has one, come back, or `failed` does.
 
         Args:
             request: which container, as the zygote was asked for it.
@@ -131,8 +132,8 @@ def _make(request: Request, streams: tuple[int, ...], channel: handshake.Channel
         _mount_root(**request.overlay)
     if request.shm:
         _mount_shm(**request.shm)
-    created, descriptors = _with_terminal(request) if request.terminal else _plain(request)
-    channel.send("ready", str(created.pid), descriptors=descriptors)
+    created, masters = _create(request, channel)
+    channel.send("ready", descriptors=masters)
     name, _, _ = channel.receive()
     if name == "start":
         created.start()
@@ -208,7 +209,7 @@ def _own_all_memory() -> None:
                 return
 
 
-def _asked(request: Request, console: int = -1) -> container.Create:
+def _asked(request: Request, channel: handshake.Channel, console: int = -1) -> container.Create:
     return container.Create(
         request.id,
         bundle=request.bundle,
@@ -216,16 +217,16 @@ def _asked(request: Request, console: int = -1) -> container.Create:
         console=console,
         no_pivot=request.no_pivot,
         gate=False,
+        born=lambda pid, pidfd: channel.send("born", str(pid), descriptors=(pidfd,)),
     )
 
 
-def _plain(request: Request) -> tuple[container.Container, tuple[int, ...]]:
-    created = container.create(_asked(request))
-    return created, (created.pidfd,)
-
-
-def _with_terminal(request: Request) -> tuple[container.Container, tuple[int, ...]]:
+def _create(
+    request: Request, channel: handshake.Channel
+) -> tuple[container.Container, tuple[int, ...]]:
+    """The container, and the master of its terminal if it has one."""
+    if not request.terminal:
+        return container.create(_asked(request, channel)), ()
     mine, theirs = sockets.pair()
-    created = container.create(_asked(request, theirs))
-    _, (master,) = sockets.receive(mine, 4096)
-    return created, (created.pidfd, master)
+    created = container.create(_asked(request, channel, theirs))
+    return created, sockets.receive(mine, 4096)[1]

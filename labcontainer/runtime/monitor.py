@@ -1,7 +1,7 @@
 """The process beside each container: its output, its input, its end. A fork of the zygote.
 
     requester ── start, resize ──> monitor ── clone3 ──> container
-              <── ready, started, ended ──       <── stdout, stderr or a terminal ──
+              <── born, ready, started, ended ──       <── stdout, stderr or a terminal ──
                                       │
         HOME/log.json   every line    ├── HOME/attach   who watches, and types
         HOME/exit.json  the end       └── HOME/control  who else may say `resize`, and hears `ended`
@@ -62,13 +62,14 @@ class Monitor:
             self._ask(asked)
             undo.push(self._call_off)
             self._open(undo)  # meanwhile the maker works
+            self._hear_born()
             self._hear_ready()
         self._loop.watch(self._pidfd, self._ended)
         self._loop.watch(self._making.fd, self._made)
         self._watch_channel(self._requester)
         for fd in self._outputs:
             self._watch_output(fd)
-        self._tell("ready", str(self._pid), descriptors=(self._pidfd,))
+        self._tell("ready")
         self._serve()
 
     def _serve(self) -> None:
@@ -125,16 +126,21 @@ class Monitor:
         self._making.close()
         os.waitpid(self._maker.pid, 0)
 
-    def _hear_ready(self) -> None:
-        """Wait until it is created.
+    def _hear_born(self) -> None:
+        """Wait until it has a first process, and pass its number on.
 
         Raises:
             StepError: a step failed, and all is taken back.
         """
-        _, (pid,), (self._pidfd, *more) = self._making.expect("ready")
+        _, (pid,), (self._pidfd,) = self._making.expect("born")
         self._pid = int(pid)
-        if more:
-            self._master = more[0]
+        self._tell("born", pid, descriptors=(self._pidfd,))
+
+    def _hear_ready(self) -> None:
+        """Wait until only its program is missing. Raises StepError, as `_hear_born` does."""
+        _, _, masters = self._making.expect("ready")
+        if masters:
+            self._master = masters[0]
             self._outputs = {self._master: "stdout"}
             self._attach.stdin = os.dup(self._master)
 

@@ -43,11 +43,22 @@ class Exit(Record):
 class Handle:
     """A container that a monitor watches over. Poll `fd` for reading to learn of its end."""
 
-    def __init__(self, fd: int, pid: int, pidfd: int = -1) -> None:
+    def __init__(self, fd: int, pid: int, pidfd: int = -1, *, ready: bool = True) -> None:
         self.fd = fd
         self.pid = pid
         self.pidfd = pidfd
+        self._ready = ready
         self._channel = handshake.Channel(fd)
+
+    def become_ready(self) -> None:
+        """Wait until only the program is missing.
+
+        Raises:
+            StepError: a step failed; nothing is left.
+        """
+        if not self._ready:
+            self._channel.expect("ready")
+            self._ready = True
 
     def start(self) -> None:
         """Let the program run.
@@ -55,6 +66,7 @@ class Handle:
         Raises:
             StepError: it could not be started; `wait` tells the end of it.
         """
+        self.become_ready()
         self._channel.send("start")
         _, fields, descriptors = self._channel.expect("started")
         if fields:  # a process that is made when it is started
@@ -185,6 +197,24 @@ class Zygote:
             StepError: a step failed; nothing is left.
             StateError: the zygote is gone.
         """
+        handle = self.begin(request)
+        try:
+            handle.become_ready()
+        except BaseException:
+            handle.close()
+            raise
+        return handle
+
+    def begin(self, request: Request) -> Handle:
+        """Create a container and wait until it has its first process, in its namespaces.
+
+        While that prepares itself (`Handle.become_ready` waits for it), the container can be
+        connected to networks.
+
+        Raises:
+            StepError: a step failed; nothing is left.
+            StateError: the zygote is gone.
+        """
         mine, theirs = handshake.Channel.pair()
         message = jsontext.dumps(request.as_dict()).encode()
         try:
@@ -195,11 +225,13 @@ class Zygote:
         finally:
             theirs.close()
         try:
-            _, fields, descriptors = mine.expect("ready")
+            name, fields, descriptors = mine.expect("born", "ready")
         except BaseException:
             mine.close()
             raise
-        return Handle(mine.fd, int(fields[0]), *descriptors)
+        if name == "ready":  # a process that is made when it is started
+            return Handle(mine.fd, 0)
+        return Handle(mine.fd, int(fields[0]), *descriptors, ready=False)
 
     def close(self) -> None:
         """End the zygote. Its monitors and their containers stay."""

@@ -312,6 +312,39 @@ def test_a_poststart_hook_that_fails_ends_the_container(case: Case) -> None:
     assert nothing_left(case, bundle)
 
 
+def test_who_begins_has_the_namespaces_before_the_container_is_ready(case: Case) -> None:
+    bundle = case.bundle(*sh("ip addr show lo"))
+    gate = bundle.path / "gate"
+    os.mkfifo(gate)
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"read line < {gate}"]}
+    bundle.config["hooks"] = {"createRuntime": [hook]}
+    bundle.save()
+    with case.zygote.begin(case.request(bundle)) as handle:
+        words = ["nsenter", f"--net=/proc/{handle.pid}/ns/net", "ip", "addr", "add"]
+        subprocess.run([*words, "10.9.9.9/32", "dev", "lo"], check=True)
+        gate.write_text("go on\n")  # until now its hook has kept it from being ready
+        handle.start()
+        assert handle.wait().status == 0
+    assert "10.9.9.9" in said(bundle, "stdout")
+
+
+@pytest.mark.parametrize("when", ["before it is ready", "when it is ready"])
+def test_a_beginning_that_nobody_waits_for_leaves_nothing(case: Case, when: str) -> None:
+    bundle = case.bundle("true")
+    with case.zygote.begin(case.request(bundle)) as handle:
+        if when == "when it is ready":
+            handle.become_ready()
+    eventually(lambda: nothing_left(case, bundle))
+
+
+def test_a_step_that_fails_later_is_told_by_start(case: Case) -> None:
+    bundle = case.bundle("nosuch")
+    handle = case.zygote.begin(case.request(bundle))
+    with handle, pytest.raises(StepError, match="executable file not found in"):
+        handle.start()
+    assert nothing_left(case, bundle)
+
+
 # --- failures -------------------------------------------------------------------------------------
 
 
