@@ -85,7 +85,11 @@ class Lives:
         try:
             if container.host["Sysctls"]:  # what they say of new interfaces comes before those
                 handle.become_ready()
-            self._engine.networks.attach(container, handle.pid)
+            try:
+                self._engine.networks.attach(container, handle.pid)
+            except OSError:
+                handle.become_ready()  # tells why its process has gone, when that is the reason
+                raise
             self.attachments.connect(container)
             container.state.pid = handle.pid
             self._save(container)  # who kills us now leaves a number to find it by
