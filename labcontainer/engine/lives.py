@@ -87,10 +87,10 @@ class Lives:
                 handle.become_ready()
             try:
                 self._engine.networks.attach(container, handle.pid)
+                self.attachments.connect(container)
             except OSError:
                 handle.become_ready()  # tells why its process has gone, when that is the reason
                 raise
-            self.attachments.connect(container)
             container.state.pid = handle.pid
             self._save(container)  # who kills us now leaves a number to find it by
             handle.start()
