@@ -47,6 +47,10 @@ FLAGS = (
     ("-o --output", "text", "type=TYPE,dest=PATH", "local, tar, oci or docker; a path is local"),
     ("--progress", "text", "KIND", f"how the build is shown: {', '.join(PROGRESS)}"),
     ("-q --quiet", "switch", "", "print the image's id alone"),
+    ("--compress", "switch", "", "taken for Docker's sake, as the next three"),
+    ("--disable-content-trust", "switch", "", ""),
+    ("--force-rm", "switch", "", ""),
+    ("--rm", "switch", "", ""),
 )
 _KINDS = {name: (names.split()[-1], kind) for names, kind, _, _ in FLAGS for name in names.split()}
 _EMPTY = {"list": [], "text": "", "switch": False}

@@ -38,7 +38,7 @@ CONTAINERS = """
     attach commit cp diff exec export inspect kill logs pause port rename restart rm start stats
     stop top unpause update wait
 """.split()
-IMAGES = "create history push rmi run save tag".split()
+IMAGES = "create history images push rmi run save tag".split()
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -58,9 +58,11 @@ def run(args: Namespace) -> int:
 
 def candidates(words: list[str]) -> list[str]:
     """What the last of the words may become."""
-    from labcontainer.cli import main
+    from labcontainer.cli import groups, main
 
     *before, begun = words or [""]
+    if before and before[0] in main.GROUPS:
+        before = groups.shortened(before)
     command = next((word for word in before if not word.startswith("-")), "")
     if not command:
         found = [*main.COMMANDS, "--debug", "--help", "--version"]

@@ -27,15 +27,24 @@ FLAGS = (
     Flag("annotation", "list", "KEY=VALUE", "an annotation for the runtime"),
     Flag("attach", "list", "STREAM", "stdin, stdout or stderr: only these", "a"),
     Flag("blkio-weight", "text", "N", "weight in reading and writing of disks, 10 to 1000"),
+    Flag("blkio-weight-device", "list", "DEV:N", "the same for one disk"),
     Flag("cgroup-parent", "text", "PATH", "the group in which its own is made"),
     Flag("cidfile", "text", "FILE", "write the container's id there"),
+    Flag("cpu-rt-period", "text", "USEC", "the period of --cpu-rt-runtime"),
+    Flag("cpu-rt-runtime", "text", "USEC", "real-time processor time in each period"),
     Flag("detach", "switch", "", "in the background; prints the id", "d"),
     Flag("detach-keys", "text", "KEYS", "instead of ctrl-p,ctrl-q"),
     Flag("device-cgroup-rule", "list", "RULE", "a rule such as 'c 1:3 rwm'"),
+    Flag("device-read-bps", "list", "DEV:SIZE", "most bytes read from a disk in a second"),
+    Flag("device-read-iops", "list", "DEV:N", "most reads from a disk in a second"),
+    Flag("device-write-bps", "list", "DEV:SIZE", "most bytes written to a disk in a second"),
+    Flag("device-write-iops", "list", "DEV:N", "most writes to a disk in a second"),
+    Flag("disable-content-trust", "switch", "", "taken for Docker's sake"),
     Flag("expose", "list", "PORT", "a port that others may want, without publishing it"),
     Flag("health-cmd", "text", "COMMAND", "is it healthy? Status 0 says yes"),
     Flag("health-interval", "text", "TIME", "between two checks, such as 30s"),
     Flag("health-retries", "text", "N", "failures in a row that make it unhealthy"),
+    Flag("health-start-interval", "text", "TIME", "between two checks in the start period"),
     Flag("health-start-period", "text", "TIME", "failures that early do not count"),
     Flag("health-timeout", "text", "TIME", "a check that takes longer has failed"),
     Flag("ip", "text", "IP", "its address in the network"),
@@ -46,11 +55,13 @@ FLAGS = (
     Flag("log-driver", "text", "NAME", "json-file, local or none"),
     Flag("log-opt", "list", "KEY=VALUE", "max-size=10m, max-file=3"),
     Flag("mac-address", "text", "MAC", "its link's address"),
+    Flag("memory-swappiness", "text", "N", "0 to 100: how early memory goes to swap (version 1)"),
     Flag("network-alias", "list", "NAME", "one more name in the network"),
     Flag("no-healthcheck", "switch", "", "not the image's check either"),
     Flag("oom-kill-disable", "switch", "", "wait instead, when memory runs out (version 1)"),
     Flag("platform", "text", "OS/ARCH", "of an image for several"),
     Flag("publish-all", "switch", "", "publish all ports that the image exposes", "P"),
+    Flag("quiet", "switch", "", "say nothing of pulls", "q"),
     Flag("restart", "text", "POLICY", "no, always, unless-stopped or on-failure[:N]"),
     Flag("runtime", "text", "NAME", "an OCI runtime other than our own"),
     Flag("sig-proxy", "switch", "", "pass signals on (default)"),
@@ -102,14 +113,27 @@ def run_remembered(given: Given, rest: list[str]) -> int:
         sessions.check_terminal(stdin, tty)
     client = daemon.client()
     identity = create(client, given, rest)
-    if not detach:
-        return sessions.follow(
-            client, identity, tty=tty, stdin=stdin, keys=given.get("detach-keys"),
-            remove=bool(given.get("rm")),
-        )  # fmt: skip
-    client.post(f"/containers/{identity}/start")
+    try:
+        if not detach:
+            return sessions.follow(
+                client, identity, tty=tty, stdin=stdin, keys=given.get("detach-keys"),
+                remove=bool(given.get("rm")),
+            )  # fmt: skip
+        client.post(f"/containers/{identity}/start")
+    except errors.LabError as error:
+        error.exit_status = _status_of(str(error))
+        raise
     print(identity)
     return 0
+
+
+def _status_of(problem: str) -> int:
+    """The exit status for a program that was not started, told by the daemon's words as docker
+    does: 127 where it is not there, 126 where it may not be run, 125 for all else."""
+    if "executable file not found" in problem or "no such file or directory" in problem.lower():
+        return 127
+    cannot = ("permission denied", "is a directory")
+    return 126 if any(word in problem.lower() for word in cannot) else alone.FAILURE
 
 
 def create(client: api.Client, given: Given, rest: list[str]) -> str:
@@ -128,15 +152,17 @@ def create(client: api.Client, given: Given, rest: list[str]) -> str:
     name, platform, when = given.get("name"), given.get("platform"), given.get("pull", "missing")
     if when not in ("always", "missing", "never"):
         raise errors.UsageError(f"invalid value {when!r} for --pull: always, missing or never")
+    quiet = bool(given.get("quiet"))
     if when == "always":
-        pull(client, rest[0], platform)
+        pull(client, rest[0], platform, quiet=quiet)
     try:
         made = client.post("/containers/create", body, name=name, platform=platform)
     except ApiError as error:
         if error.status != 404 or when != "missing" or "image" not in str(error).lower():
             raise
-        print(f"Unable to find image '{rest[0]}' locally", file=sys.stderr)
-        pull(client, rest[0], platform)
+        if not quiet:
+            print(f"Unable to find image '{rest[0]}' locally", file=sys.stderr)
+        pull(client, rest[0], platform, quiet=quiet)
         made = client.post("/containers/create", body, name=name, platform=platform)
     for warning in made.get("Warnings") or []:
         print(f"WARNING: {warning}", file=sys.stderr)
@@ -146,7 +172,7 @@ def create(client: api.Client, given: Given, rest: list[str]) -> str:
     return str(made["Id"])
 
 
-def pull(client: api.Client, image: str, platform: str | None) -> None:
+def pull(client: api.Client, image: str, platform: str | None, *, quiet: bool = False) -> None:
     """Have the daemon pull an image; its progress goes to standard error.
 
     Raises:
@@ -160,4 +186,5 @@ def pull(client: api.Client, image: str, platform: str | None) -> None:
     stream = client.stream(
         "POST", "/images/create", platform=platform, fromImage=asked.name, tag=tag
     )
-    progress.show(stream, sys.stderr)
+    with open(os.devnull, "w") as nothing:
+        progress.show(stream, nothing if quiet else sys.stderr)

@@ -36,8 +36,17 @@ _HOST_LISTS = {
 }  # fmt: skip
 _NUMBERS = {
     "blkio-weight": "BlkioWeight", "cpu-shares": "CpuShares", "oom-score-adj": "OomScoreAdj",
-    "pids": "PidsLimit", "pids-limit": "PidsLimit",
+    "pids": "PidsLimit", "pids-limit": "PidsLimit", "memory-swappiness": "MemorySwappiness",
+    "cpu-rt-period": "CpuRealtimePeriod", "cpu-rt-runtime": "CpuRealtimeRuntime",
 }  # fmt: skip
+# flag: field, and what a device's part after the colon is called.
+_DISKS = {
+    "blkio-weight-device": ("BlkioWeightDevice", "Weight"),
+    "device-read-bps": ("BlkioDeviceReadBps", "Rate"),
+    "device-read-iops": ("BlkioDeviceReadIOps", "Rate"),
+    "device-write-bps": ("BlkioDeviceWriteBps", "Rate"),
+    "device-write-iops": ("BlkioDeviceWriteIOps", "Rate"),
+}
 
 
 def body(given: Given, image: str, command: list[str]) -> Body:
@@ -114,7 +123,8 @@ def healthcheck(given: Given) -> Body | None:
     found: Body = {}
     if given.get("health-cmd"):
         found["Test"] = ["CMD-SHELL", given["health-cmd"]]
-    spans = {"interval": "Interval", "timeout": "Timeout", "start-period": "StartPeriod"}
+    spans = {"interval": "Interval", "timeout": "Timeout", "start-period": "StartPeriod",
+             "start-interval": "StartInterval"}  # fmt: skip
     for flag, field in spans.items():
         if f"health-{flag}" in given:
             found[field] = int(moments.seconds(given[f"health-{flag}"]) * 1e9)
@@ -151,6 +161,8 @@ def host_config(given: Given) -> Body:
         if flag in given:
             found[field] = words.whole(f"--{flag}", given[flag], -1000)
     found |= limits(given)
+    found |= {_DISKS[flag][0]: [_disk(flag, word) for word in given[flag]]
+              for flag in _DISKS if flag in given}  # fmt: skip
     found["Binds"] = [_bind(word) for word in given.get("volume", ()) if ":" in word]
     found["Mounts"] = [_mount(word) for word in given.get("mount", ())]
     found["Tmpfs"] = dict(word.partition(":")[::2] for word in given.get("tmpfs", ()))
@@ -255,6 +267,15 @@ def port_bindings(given: Given) -> Body:
             {"HostIp": one.host_ip, "HostPort": str(one.host_port) if one.host_port else ""}
         )
     return found
+
+
+def _disk(flag: str, word: str) -> Body:
+    """`/dev/sda:1mb` of a limit for one disk."""
+    path, colon, value = word.rpartition(":")
+    if not colon or not path.startswith("/"):
+        raise errors.UsageError(f"invalid value {word!r} for --{flag}: it is /dev/NAME:NUMBER")
+    read = words.size if flag.endswith("bps") else words.whole
+    return {"Path": path, _DISKS[flag][1]: read(f"--{flag}", value)}
 
 
 def _device(one: request.HostDevice) -> Body:

@@ -88,12 +88,16 @@ def align(lines: list[list[str]], narrowest: int = NARROWEST) -> str:
     )
 
 
-def size(count: float, units: tuple[str, ...] = ("B", "kB", "MB", "GB", "TB", "PB")) -> str:
-    """Bytes for people, as Docker has them: three significant digits, powers of 1000."""
+def size(count: float, digits: int = 3) -> str:
+    """Bytes for people, as Docker has them: powers of 1000, three significant digits.
+
+    `system df` and what is reclaimed have four (go-units: HumanSizeWithPrecision, HumanSize).
+    """
+    units = ("B", "kB", "MB", "GB", "TB", "PB")
     place = 0
     while count >= 1000 and place < len(units) - 1:
         count, place = count / 1000, place + 1
-    return f"{count:.3g}{units[place]}"
+    return f"{count:.{digits}g}{units[place]}"
 
 
 def binary_size(count: float) -> str:

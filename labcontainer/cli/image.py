@@ -159,5 +159,5 @@ def _prune(args: Namespace) -> int:
         print()
     from labcontainer.cli import format as form
 
-    print(f"Total reclaimed space: {form.size(freed)}")
+    print(f"Total reclaimed space: {form.size(freed, 4)}")
     return 0

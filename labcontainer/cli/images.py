@@ -175,6 +175,7 @@ def _created(text: str) -> float:
 def configure_rmi(parser: ArgumentParser) -> None:
     """The words of `labcontainer rmi`."""
     parser.add_argument("-f", "--force", action="store_true", help="all names of it, used or not")
+    parser.add_argument("--no-prune", action="store_true", help="taken for Docker's sake")
     parser.add_argument("names", nargs="+", metavar="IMAGE", help="names or ids")
 
 
@@ -221,6 +222,7 @@ def run_tag(args: Namespace) -> int:
 HISTORY_HEADERS = {"ID": "IMAGE", "CreatedSince": "CREATED", "CreatedAt": "CREATED AT",
                    "CreatedBy": "CREATED BY", "Size": "SIZE", "Comment": "COMMENT"}  # fmt: skip
 HISTORY_COLUMNS = "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}"
+EXACT_COLUMNS = HISTORY_COLUMNS.replace("CreatedSince", "CreatedAt")
 
 
 def configure_history(parser: ArgumentParser) -> None:
@@ -235,8 +237,10 @@ def configure_history(parser: ArgumentParser) -> None:
 def run_history(args: Namespace) -> int:
     """List an image's instructions, the newest first."""
     image = store().image(args.image)
-    rows = history_rows(image, whole=args.no_trunc, human=args.human.lower() not in ("false", "0"))
-    print(form.listing(rows, headers=HISTORY_HEADERS, columns=HISTORY_COLUMNS, form=args.format,
+    human = args.human.lower() not in ("false", "0")
+    rows = history_rows(image, whole=args.no_trunc, human=human)
+    columns = HISTORY_COLUMNS if human else EXACT_COLUMNS
+    print(form.listing(rows, headers=HISTORY_HEADERS, columns=columns, form=args.format,
                        quiet=args.quiet), end="")  # fmt: skip
     return 0
 
@@ -258,7 +262,7 @@ def history_rows(image: Image, *, whole: bool, human: bool) -> list[Row]:
         rows.append({
             "ID": "<missing>",
             "CreatedSince": f"{moments.ago(created)} ago" if created else "N/A",
-            "CreatedAt": looking.local_time(created) if created else "N/A",
+            "CreatedAt": looking.date(created) if created else "N/A",
             "CreatedBy": command if whole else form.ellipsis(command, 45),
             "Size": form.size(size) if human else str(size),
             "Comment": str(one.get("comment", "")),

@@ -184,8 +184,11 @@ def run_wait(args: Namespace) -> int:
 # --- update -------------------------------------------------------------------------------------
 
 UPDATES = (
+    ("blkio-weight", "N", "weight in reading and writing of disks, 10 to 1000"),
     ("cpu-period", "USEC", "the period of --cpu-quota"),
     ("cpu-quota", "USEC", "processor time in each period"),
+    ("cpu-rt-period", "USEC", "the period of --cpu-rt-runtime"),
+    ("cpu-rt-runtime", "USEC", "real-time processor time in each period"),
     ("cpus", "N", "number of processors, such as 0.5"),
     ("cpuset-cpus", "LIST", "processors that may be used, such as 0-3"),
     ("cpuset-mems", "LIST", "memory nodes that may be used"),
@@ -208,6 +211,8 @@ def configure_update(parser: ArgumentParser) -> None:
 def run_update(args: Namespace) -> int:
     """Change the limits of containers, also while they run."""
     body = update_body(args)
+    if not body:
+        raise errors.UsageError("you must provide one or more flags when using this command")
     client = daemon.client()
     return for_each(args.containers, lambda name: _update(client, name, body))
 
@@ -233,7 +238,9 @@ def update_body(args: Namespace) -> dict[str, Any]:
         swap = args.memory_swap
         body["MemorySwap"] = -1 if swap == "-1" else words_of.size("--memory-swap", swap)
     numbers = (("cpu_period", "CpuPeriod"), ("cpu_quota", "CpuQuota"), ("cpu_shares", "CpuShares"),
-               ("pids_limit", "PidsLimit"))  # fmt: skip
+               ("pids_limit", "PidsLimit"), ("blkio_weight", "BlkioWeight"),
+               ("cpu_rt_period", "CpuRealtimePeriod"),
+               ("cpu_rt_runtime", "CpuRealtimeRuntime"))  # fmt: skip
     for word, field in numbers:
         if (given := getattr(args, word)) is not None:
             body[field] = words_of.whole(f"--{word.replace('_', '-')}", given, -1)

@@ -135,6 +135,23 @@ def local_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %z %Z")
 
 
+def exact_time(text: str) -> str:
+    """The same of an RFC 3339 date in UTC, with the fraction of its second, if it has one."""
+    date, space, zone = local_time(moments.moment(text)).rpartition(" +")
+    fraction = text.partition(".")[2].rstrip("Z").rstrip("0")
+    return f"{date}{'.' if fraction else ''}{fraction}{space}{zone}"
+
+
+def date(seconds: float, fraction: str = "") -> str:
+    """A moment as RFC 3339 in the caller's zone: `2026-01-02T13:00:00+01:00`, or with a Z."""
+    from datetime import datetime
+
+    when = datetime.fromtimestamp(seconds).astimezone()
+    zone = when.strftime("%z")
+    zone = "Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:]}"
+    return f"{when:%Y-%m-%dT%H:%M:%S}{fraction}{zone}"
+
+
 def ports(found: list[Row]) -> str:
     """`0.0.0.0:8080->80/tcp, 443-445/tcp`: what has the same number outside, or none, is drawn
     together with its neighbours, as Docker does."""
@@ -349,12 +366,8 @@ def run_events(args: Namespace) -> int:
 
 def event_line(event: Row) -> str:
     """`2026-… container start 4be1… (image=busybox, name=web)`."""
-    from datetime import datetime
-
     nanoseconds = int(event.get("timeNano") or event["time"] * 10**9)
-    when = datetime.fromtimestamp(nanoseconds // 10**9).astimezone()
-    zone = when.strftime("%z")
-    stamp = f"{when:%Y-%m-%dT%H:%M:%S}.{nanoseconds % 10**9:09}{zone[:3]}:{zone[3:]}"
+    stamp = date(nanoseconds // 10**9, f".{nanoseconds % 10**9:09}")
     attributes = event["Actor"].get("Attributes") or {}
     pairs = ", ".join(f"{key}={value}" for key, value in sorted(attributes.items()))
     told = f" ({pairs})" if pairs else ""

@@ -27,6 +27,7 @@ COMMANDS = {
     "builder": "what builds have remembered, and forgetting it",
     "image": "all that is about images; base images of this machine's own programs",
     "images": "list images",
+    "search": "look for images in a registry's index",
     "pull": "get an image from its registry",
     "push": "send an image to its registry",
     "rmi": "remove images",
@@ -47,6 +48,7 @@ COMMANDS = {
     "bench": "measure a process, a container and a virtual machine side by side",
     "lab": "the Jupyter kernel that is root of a user-mode kernel",
     "up": "start the lab in a Linux of its own: macOS, Windows, or Linux with an engine",
+    "container": "all that is about containers, by the long names",
     "create": "make a container without starting it",
     "attach": "connect the terminal to a running container",
     "commit": "make an image of what a container has changed",
@@ -80,6 +82,7 @@ COMMANDS = {
 MODULES = {
     **dict.fromkeys(("images", "rmi", "tag", "history"), "images"),
     **dict.fromkeys("pull push save load export import login logout".split(), "transfer"),
+    "container": "groups",
     "network": "networks",
     "volume": "volumes",
     **dict.fromkeys("diff events info inspect port ps top version".split(), "looking"),
@@ -89,6 +92,7 @@ MODULES = {
         "kill pause rename restart rm start stop unpause update wait".split(), "lifecycle"
     ),
 }
+GROUPS = ("container", "image", "builder")  # where verbs are other names of commands
 USAGE_STATUS = 2
 
 
@@ -166,6 +170,10 @@ def main(words: list[str] | None = None) -> int:
     if words[0] == "help":
         words = [*words[1:2], "--help"]
         return main(words)
+    if words[0] in GROUPS:
+        from labcontainer.cli import groups
+
+        words = groups.shortened(words)
     if words[0] not in COMMANDS:
         return _usage(f"unknown command {words[0]!r}")
     return _told(words[0], words[1:], debug)

@@ -6,7 +6,7 @@ from labcontainer import errors
 from labcontainer.cli import format as form
 from labcontainer.cli import lifecycle, looking
 from labcontainer.client import api, daemon
-from labcontainer.engine import moments, words
+from labcontainer.engine import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def configure(parser: ArgumentParser) -> None:
     listing.add_argument("--no-trunc", action="store_true", help="whole ids")
     shown = verbs.add_parser("inspect", help="show all of a network", allow_abbrev=False)
     shown.add_argument("-f", "--format", default="", metavar="FORM", help="json, or a template")
+    shown.add_argument("-v", "--verbose", action="store_true", help="taken for Docker's sake")
     shown.add_argument("names", nargs="+", metavar="NETWORK")
     removed = verbs.add_parser("rm", aliases=["remove"], help="remove networks", allow_abbrev=False)
     removed.add_argument("-f", "--force", action="store_true", help="do not mind missing ones")
@@ -47,6 +48,10 @@ def _configure_create(parser: ArgumentParser) -> None:
     add("--gateway", action="append", default=[], metavar="IP", help="the bridge's own address")
     add("--ip-range", action="append", default=[], metavar="CIDR", help="those given by itself")
     add("--aux-address", action="append", default=[], metavar="NAME=IP", help="never given")
+    add("--ipam-driver", default="default", metavar="NAME", help="who gives addresses")
+    add("--ipam-opt", action="append", default=[], metavar="KEY=VALUE", help="an option of that")
+    add("--ipv4", nargs="?", const="true", default="", metavar="BOOL", help="IPv4 (default)")
+    add("--scope", default="", choices=("local",), help="local (default)")
     add("--internal", action="store_true", help="without a way out")
     add("--ipv6", action="store_true", help="IPv6 too")
     add("--attachable", action="store_true", help="taken for Docker's sake")
@@ -60,6 +65,8 @@ def _configure_ends(verbs: Any) -> None:
     joined.add_argument(
         "--alias", action="append", default=[], metavar="NAME", help="its name there"
     )
+    joined.add_argument("--driver-opt", action="append", default=[], metavar="KEY=VALUE",
+                        help="an option of its place there")  # fmt: skip
     joined.add_argument("--ip", default="", metavar="IP", help="its address there")
     joined.add_argument("--ip6", default="", metavar="IP", help="its IPv6 address there")
     joined.add_argument("--link", action="append", default=[], metavar="NAME:ALIAS", help="a link")
@@ -119,12 +126,17 @@ def create_body(args: Namespace) -> dict[str, Any]:
         pools.append(pool)
     if args.aux_address:
         pools[0]["AuxiliaryAddresses"] = words.pairs(args.aux_address)
-    return {
+    found = {
         "Name": args.name, "CheckDuplicate": True, "Driver": args.driver,
         "Internal": args.internal, "Attachable": args.attachable, "EnableIPv6": args.ipv6,
-        "IPAM": {"Driver": "default", "Config": pools},
+        "IPAM": {"Driver": args.ipam_driver, "Config": pools},
         "Options": words.pairs(args.opt), "Labels": words.pairs(args.label),
     }  # fmt: skip
+    if args.ipv4:
+        found["EnableIPv4"] = args.ipv4.lower() not in ("false", "0")
+    if args.ipam_opt:
+        found["IPAM"]["Options"] = words.pairs(args.ipam_opt)
+    return found
 
 
 def endpoint(args: Namespace) -> dict[str, Any]:
@@ -134,7 +146,8 @@ def endpoint(args: Namespace) -> dict[str, Any]:
         ipam["IPv4Address"] = args.ip
     if args.ip6:
         ipam["IPv6Address"] = args.ip6
-    return {"Aliases": args.alias, "IPAMConfig": ipam, "Links": args.link}
+    return {"Aliases": args.alias, "IPAMConfig": ipam, "Links": args.link,
+            "DriverOpts": words.pairs(args.driver_opt)}  # fmt: skip
 
 
 def _list(client: api.Client, args: Namespace) -> int:
@@ -153,11 +166,12 @@ def network_row(one: dict[str, Any], whole: bool) -> dict[str, Any]:
         "Name": one["Name"],
         "Driver": one["Driver"],
         "Scope": one.get("Scope", "local"),
+        "IPv4": str(bool(one.get("EnableIPv4"))).lower(),
         "IPv6": str(bool(one.get("EnableIPv6"))).lower(),
         "Internal": str(bool(one.get("Internal"))).lower(),
         "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
         "Label": lambda key: labels.get(key, ""),
-        "CreatedAt": looking.local_time(moments.moment(one["Created"])),
+        "CreatedAt": looking.exact_time(one["Created"]),
     }
 
 

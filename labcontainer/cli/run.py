@@ -18,7 +18,7 @@ from labcontainer.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser
+    from argparse import ArgumentParser, _ArgumentGroup
     from typing import Any
 
     Remembered = tuple[dict[str, Any], list[str]]  # flags, [image, command …]
@@ -109,21 +109,30 @@ _TRUTH = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": F
 
 def configure(parser: ArgumentParser) -> None:
     """Add the words of `labcontainer run`, for `--help` and for the test of the documentation."""
+    from labcontainer.cli import create
+
     parser.usage = "labcontainer run [FLAG …] IMAGE [COMMAND …]"
     describe(parser, FLAGS)
+    title = "flags of a container that the daemon runs, and remembers"
+    add_flags(parser.add_argument_group(title), create.FLAGS)
 
 
 def describe(parser: ArgumentParser, flags: tuple[Flag, ...]) -> None:
     """Add flags, the image and the command to a parser that only prints its help."""
+    add_flags(parser, flags)
+    parser.add_argument("image", help="the name or id of an image, or a directory (./rootfs) "
+                        "that holds a root file system")  # fmt: skip
+    parser.add_argument("command", nargs="*", help="the program and its arguments")
+
+
+def add_flags(parser: ArgumentParser | _ArgumentGroup, flags: tuple[Flag, ...]) -> None:
+    """Add flags alone."""
     for flag in flags:
         names = [f"--{flag.long}"] + ([f"-{flag.short}"] if flag.short else [])
         if flag.kind == "switch":
             parser.add_argument(*names, action="store_true", help=flag.help)
         else:
             parser.add_argument(*names, metavar=flag.meta, help=flag.help)
-    parser.add_argument("image", help="the name or id of an image, or a directory (./rootfs) "
-                        "that holds a root file system")  # fmt: skip
-    parser.add_argument("command", nargs="*", help="the program and its arguments")
 
 
 def parse(given_words: list[str]) -> request.Request | Remembered | None:

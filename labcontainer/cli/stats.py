@@ -59,7 +59,8 @@ def once(client: api.Client, names: list[str], args: Namespace) -> int:
         rows[name] = row(name, found, whole=args.no_trunc)
 
     _all(ask, names)
-    _print([rows[name] for name in names if name in rows], args)
+    if rows or not names:
+        _print([rows[name] for name in names if name in rows], args)
     return 0 if len(rows) == len(names) else 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from labcontainer.cli import format as form
 from labcontainer.cli import looking
 from labcontainer.client import api, daemon
+from labcontainer.engine import moments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _prune(client: api.Client, args: Namespace) -> int:
         found = client.post(f"/{kind}/prune", filters=looking.filters(words)) or {}
         freed += found.get("SpaceReclaimed") or 0
         _told(found)
-    print(f"Total reclaimed space: {form.size(freed)}")
+    print(f"Total reclaimed space: {form.size(freed, 4)}")
     return 0
 
 
@@ -98,7 +99,7 @@ def _df(client: api.Client, args: Namespace) -> int:
 def _row(kind: str, count: int, active: int, size: int, free: int) -> dict[str, Any]:
     share = f" ({100 * free // size}%)" if size else ""
     return {"Type": kind, "TotalCount": str(count), "Active": str(active),
-            "Size": form.size(size), "Reclaimable": f"{form.size(free)}{share}"}  # fmt: skip
+            "Size": form.size(size, 4), "Reclaimable": f"{form.size(free, 4)}{share}"}  # fmt: skip
 
 
 def _images(found: dict[str, Any]) -> dict[str, Any]:
@@ -133,26 +134,61 @@ def _cache(found: dict[str, Any]) -> dict[str, Any]:
     return _row("Build Cache", len(records), active, size, size)
 
 
+# The tables of `df --verbose`: what each begins with, and its columns.
+VERBOSE = {
+    "Images": (
+        "Images space usage:",
+        "REPOSITORY|TAG|IMAGE ID|CREATED|SIZE|SHARED SIZE|UNIQUE SIZE|CONTAINERS",
+    ),
+    "Containers": (
+        "Containers space usage:",
+        "CONTAINER ID|IMAGE|COMMAND|LOCAL VOLUMES|SIZE|CREATED|STATUS|NAMES",
+    ),
+    "Volumes": ("Local Volumes space usage:", "VOLUME NAME|LINKS|SIZE"),
+    "BuildCache": (
+        "Build cache usage: {}",
+        "CACHE ID|CACHE TYPE|SIZE|CREATED|LAST USED|USAGE|SHARED",
+    ),
+}
+
+
 def _verbose(found: dict[str, Any]) -> int:
-    print("Images space usage:\n")
-    images = [
-        [(one.get("RepoTags") or ["<none>:<none>"])[0], form.short(one["Id"]),
-         form.size(one["Size"]), str(one["Containers"])]
-        for one in found.get("Images") or []
-    ]  # fmt: skip
-    print(form.align([["IMAGE", "IMAGE ID", "SIZE", "CONTAINERS"], *images]))
-    print("Containers space usage:\n")
-    containers = [
-        [form.short(one["Id"]), one["Image"], form.size(one.get("SizeRw") or 0), one["Status"],
-         ",".join(name.lstrip("/") for name in one["Names"])]
-        for one in found.get("Containers") or []
-    ]  # fmt: skip
-    print(form.align([["CONTAINER ID", "IMAGE", "SIZE", "STATUS", "NAMES"], *containers]))
-    print("Local Volumes space usage:\n")
-    volumes = [
-        [one["Name"], str((one.get("UsageData") or {}).get("RefCount", 0)),
-         form.size((one.get("UsageData") or {}).get("Size", 0))]
-        for one in found.get("Volumes") or []
-    ]  # fmt: skip
-    print(form.align([["VOLUME NAME", "LINKS", "SIZE"], *volumes]), end="")
+    cache = sum(one.get("Size") or 0 for one in found.get("BuildCache") or [])
+    rows = {"Images": _image, "Containers": _container, "Volumes": _volume, "BuildCache": _record}
+    texts = []
+    for kind, (title, columns) in VERBOSE.items():
+        lines = [line for one in found.get(kind) or [] for line in rows[kind](one)]
+        table = form.align([columns.split("|"), *lines])
+        texts.append(f"{title.format(form.size(cache, 4))}\n\n{table}")
+    print("\n".join(texts), end="")
     return 0
+
+
+def _image(one: dict[str, Any]) -> list[list[str]]:
+    """A line for each name of an image."""
+    shared = max(one.get("SharedSize") or 0, 0)
+    created = f"{moments.ago(one['Created'])} ago" if one["Created"] > 0 else "N/A"
+    rest = [form.short(one["Id"]), created, form.size(one["Size"]), form.size(shared, 4),
+            form.size(one["Size"] - shared, 4), str(one["Containers"])]  # fmt: skip
+    names = one.get("RepoTags") or ["<none>:<none>"]
+    return [[*name.rpartition(":")[::2], *rest] for name in names]
+
+
+def _container(one: dict[str, Any]) -> list[list[str]]:
+    row = looking.container_row(one, whole=False)
+    names = ("ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names")
+    return [[row[name].partition(" (virtual")[0] for name in names]]
+
+
+def _volume(one: dict[str, Any]) -> list[list[str]]:
+    usage = one.get("UsageData") or {"RefCount": 0, "Size": 0}
+    return [[one["Name"], str(usage["RefCount"]), form.size(usage["Size"], 4)]]
+
+
+def _record(one: dict[str, Any]) -> list[list[str]]:
+    """A step that a build remembers."""
+    ages = [f"{moments.ago(moments.moment(one[key]))} ago" if one.get(key) else ""
+            for key in ("CreatedAt", "LastUsedAt")]  # fmt: skip
+    shared = str(bool(one.get("Shared"))).lower()
+    return [[form.short(one["ID"]), one.get("Type", ""), form.size(one.get("Size") or 0, 4), *ages,
+             str(one.get("UsageCount", 0)), shared]]  # fmt: skip

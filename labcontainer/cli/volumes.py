@@ -84,6 +84,8 @@ def volume_row(one: dict[str, Any]) -> dict[str, Any]:
         "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
         "Label": lambda key: labels.get(key, ""),
         "Size": "N/A" if size < 0 else form.size(size),
+        "Links": "N/A" if size < 0 else str(one["UsageData"]["RefCount"]),
+        **dict.fromkeys(("Availability", "Group", "Status"), "N/A"),  # a swarm's
     }
 
 
@@ -106,5 +108,5 @@ def _prune(client: api.Client, args: Namespace) -> int:
     found = client.post("/volumes/prune", filters=asked)
     if names := found.get("VolumesDeleted"):
         print("Deleted Volumes:", *names, "", sep="\n")
-    print(f"Total reclaimed space: {form.size(found.get('SpaceReclaimed') or 0)}")
+    print(f"Total reclaimed space: {form.size(found.get('SpaceReclaimed') or 0, 4)}")
     return 0

@@ -143,6 +143,108 @@ def test_commit(daemon: Daemon) -> None:
     daemon.docker("rmi", "committed:2")
 
 
+# Both docker commands, the newest one and Debian's, print these alike.
+SAME = """
+ps -a
+ps -aq --no-trunc
+ps -as
+ps -a -f status=exited --format {{.Names}}|{{.Ports}}|{{.State}}|{{.Labels}}|{{.Mounts}}
+images -a
+images -q --no-trunc
+images --digests
+logs ended
+logs -t -n 1 ended
+port web
+port web 80
+top web
+top web -o pid,comm
+diff web
+history -q busybox
+network ls
+network ls -q --no-trunc
+network inspect net
+network ls --format {{.Name}}|{{.CreatedAt}}|{{.Internal}}
+volume ls
+volume inspect vol vol2
+volume ls --format {{.Name}}|{{.Links}}|{{.Size}}|{{.Labels}}
+inspect web
+inspect -f {{.State.Status}} web ended
+container ls -a
+container inspect web
+image ls
+system df --format {{.Type}}|{{.TotalCount}}|{{.Active}}
+stats --no-stream --format {{.Name}}|{{.ID}}
+events --since 5m --until 0s
+""".strip().splitlines()
+
+
+def test_output_is_that_of_docker(daemon: Daemon) -> None:
+    daemon.docker("network", "create", "net")
+    daemon.docker("volume", "create", "--label", "x=y", "vol2")
+    daemon.docker(
+        "run",
+        "-d",
+        "--init",
+        "--name",
+        "web",
+        "-p",
+        "80",
+        "-p",
+        "90/udp",
+        "-l",
+        "a=b",
+        "-v",
+        "vol:/d",
+        "busybox",
+        "sh",
+        "-c",
+        "echo > /f; sleep 1000",
+    )
+    status, _ = daemon.fails("run", "--name", "ended", "busybox", "sh", "-c", "echo out; exit 3")
+    assert status == 3
+    wait_for(lambda: "/f" in daemon.docker("diff", "web"))
+    different = []
+    for line in SAME:
+        words = line.split(" ")
+        for _ in range(3):  # an age may have grown by a second between the two
+            theirs, ours = daemon.docker(*words), daemon.own(*words)
+            if theirs == ours:
+                break
+        else:
+            different.append((line, theirs, ours))
+    assert not different
+    daemon.docker("rm", "-f", "web")
+    daemon.docker("network", "rm", "net")
+    daemon.docker("volume", "rm", "vol", "vol2")
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("run", "busybox", "nosuch"), 127), (("run", "-d", "busybox", "nosuch"), 127),
+        (("run", "busybox", "/etc"), 126), (("run", "busybox", "sh", "-c", "exit 7"), 7),
+        (("run", "-m", "1k", "busybox", "true"), 125), (("run", "--nosuch", "busybox"), 125),
+        (("container", "run", "busybox", "nosuch"), 127), (("update", "web"), 1),
+        (("stats", "--no-stream", "nosuch"), 1),
+    ],
+)  # fmt: skip
+def test_status_is_that_of_docker(daemon: Daemon, words: tuple[str, ...], status: int) -> None:
+    assert daemon.fails(*words)[0] == status
+    done = daemon.call(*daemon.command(*words))
+    assert (done.returncode, done.stdout) == (status, b"") or words[1:2] == ("-d",)
+
+
+def test_containers_by_their_long_names(daemon: Daemon) -> None:
+    identity = daemon.own("container", "create", "--name", "long", "busybox", "true")
+    assert daemon.own("container", "ls", "-aq", "--no-trunc") == identity
+    daemon.own("container", "start", "-a", "long")
+    shown = daemon.own("container", "inspect", "-f", "{{.State.ExitCode}}", "long")
+    assert shown == "0"
+    told = daemon.own("container", "prune", "-f")
+    assert told.startswith(f"Deleted Containers:\n{identity}\n\nTotal reclaimed space: ")
+    assert "stop" in daemon.own("completion", "words", "--", "container", "s").split()
+
+
 def test_completion(daemon: Daemon) -> None:
     def words(*typed: str) -> list[str]:
         return daemon.own("completion", "words", "--", *typed).split()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labcontainer import errors
-from labcontainer.cli import main, run
+from labcontainer.cli import completion, create, groups, main, run
 from labcontainer.engine import request
 
 
@@ -255,7 +255,30 @@ def test_run_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
         main.main(["run", "--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    assert all(f"--{flag.long}" in shown for flag in run.FLAGS)
+    assert all(f"--{flag.long}" in shown for flag in (*run.FLAGS, *create.FLAGS))
+
+
+def test_long_names_are_the_commands() -> None:
+    assert groups.shortened(["container", "ls", "-a"]) == ["ps", "-a"]
+    assert groups.shortened(["image", "build", "."]) == ["build", "."]
+    for words in (["container", "prune"], ["container"], ["image", "ls"], ["container", "nosuch"]):
+        assert groups.shortened(words) == words
+    assert {one for group in groups.SHORT.values() for one in group.values()} <= set(main.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["container", "re"], {"rename", "restart"}),
+        (["container", "ls", "--fo"], {"--format"}),
+        (["run", "--det"], {"--detach", "--detach-keys"}),
+        (["compose", "up", "--no-d"], {"--no-deps"}),
+        (["compose", "sc"], {"scale"}),
+        (["sea"], {"search"}),
+    ],
+)
+def test_completion_knows_all_of_them(words: list[str], found: set[str]) -> None:
+    assert set(completion.candidates(words)) == found
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from labcontainer.cli import images as command
+from labcontainer.cli import main
+from labcontainer.engine import image_search
 from labcontainer.image import documents
 from labcontainer.image.documents import ImageConfig
 from labcontainer.image.store import Store
@@ -143,3 +145,24 @@ def test_prune_removes_what_has_no_name_and_fits(shell: Shell) -> None:
 )  # fmt: skip
 def test_patterns_are_those_of_go_s_path_match(pattern: str, fits: bool) -> None:
     assert command.matches("app:1", pattern) is fits
+
+
+def test_search(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[object] = []
+
+    def found(*words: object) -> list[dict[str, object]]:
+        asked.append(words[:3])
+        usual = {"star_count": 0, "is_official": False, "is_automated": False}
+        return [usual | {"name": "busybox", "description": "small  \n" + "x" * 60, "star_count": 9,
+                         "is_official": True},
+                usual | {"name": "me/busybox", "description": ""}]  # fmt: skip
+
+    monkeypatch.setattr(image_search, "search", found)
+    assert main.main(["search", "-f", "stars=3", "--limit", "5", "busybox"]) == 0
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.split() == ["NAME", "DESCRIPTION", "STARS", "OFFICIAL"]
+    assert first.split() == ["busybox", "small", "x" * 38 + "…", "9", "[OK]"]
+    assert second.split() == ["me/busybox", "0"]
+    assert asked == [("busybox", 5, {"stars": ["3"]})]
+    assert main.main(["search", "--no-trunc", "--format", "{{.Description}}", "busybox"]) == 0
+    assert capsys.readouterr().out == f"small {'x' * 60}\n\n"

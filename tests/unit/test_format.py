@@ -154,11 +154,26 @@ def test_the_body_of_create() -> None:
     assert place == {"Aliases": ["db"], "IPAMConfig": {"IPv4Address": "10.0.0.5"}}
 
 
+def test_limits_of_disks_and_their_like() -> None:
+    host = body("--device-read-bps", "/dev/a:1mb", "--device-read-bps", "/dev/b:2",
+                "--device-write-iops", "/dev/a:100", "--blkio-weight-device", "/dev/a:300",
+                "--memory-swappiness", "10", "--cpu-rt-runtime", "95")["HostConfig"]  # fmt: skip
+    assert host["BlkioDeviceReadBps"] == [
+        {"Path": "/dev/a", "Rate": 1 << 20}, {"Path": "/dev/b", "Rate": 2}]  # fmt: skip
+    assert host["BlkioDeviceWriteIOps"] == [{"Path": "/dev/a", "Rate": 100}]
+    assert host["BlkioWeightDevice"] == [{"Path": "/dev/a", "Weight": 300}]
+    assert (host["MemorySwappiness"], host["CpuRealtimeRuntime"]) == (10, 95)
+    assert "BlkioDeviceWriteBps" not in host
+    found = body("--health-cmd", "true", "--health-start-interval", "1s")["Healthcheck"]
+    assert found == {"Test": ["CMD-SHELL", "true"], "StartInterval": 10**9}
+
+
 @pytest.mark.parametrize(
     "words",
     [["--restart", "sometimes"], ["--restart", "always", "--rm"], ["--expose", "x"],
      ["--mount", "type=volume"], ["--network", "host", "--ip", "1.2.3.4"], ["--attach", "stdall"],
-     ["--no-healthcheck", "--health-cmd", "x"], ["-v", "vol:data"], ["--stop-timeout", "soon"]],
+     ["--no-healthcheck", "--health-cmd", "x"], ["-v", "vol:data"], ["--stop-timeout", "soon"],
+     ["--device-read-bps", "sda:1mb"], ["--device-read-iops", "/dev/sda:1mb"]],
     ids=" ".join,
 )  # fmt: skip
 def test_bad_words_of_create(words: list[str]) -> None:
@@ -185,10 +200,12 @@ def test_which_containers_need_a_daemon(
 
 def test_the_body_of_update() -> None:
     names = ("memory", "memory_reservation", "memory_swap", "cpu_period", "cpu_quota", "cpu_shares",
-             "pids_limit", "cpuset_cpus", "cpuset_mems", "cpus", "restart")  # fmt: skip
-    given = dict.fromkeys(names) | {"memory": "1g", "memory_swap": "-1", "restart": "always"}
+             "pids_limit", "cpuset_cpus", "cpuset_mems", "cpus", "restart", "blkio_weight",
+             "cpu_rt_period", "cpu_rt_runtime")  # fmt: skip
+    given = dict.fromkeys(names) | {"memory": "1g", "memory_swap": "-1", "restart": "always",
+                                    "blkio_weight": "20"}  # fmt: skip
     assert lifecycle.update_body(Namespace(**given)) == {
-        "Memory": 1 << 30, "MemorySwap": -1,
+        "Memory": 1 << 30, "MemorySwap": -1, "BlkioWeight": 20,
         "RestartPolicy": {"Name": "always", "MaximumRetryCount": 0}}  # fmt: skip
 
 
