@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STARTING, HEALTHY, UNHEALTHY = "starting", "healthy", "unhealthy"
 INTERVAL, TIMEOUT, START_INTERVAL, RETRIES = 30.0, 30.0, 5.0, 3  # seconds; Docker's
+FOREVER = 1e8  # seconds, three years: no call takes the 292 that a document may ask for
 KEPT, OUTPUT = 5, 4096  # answers that are shown, and bytes of each
 
 
@@ -44,8 +45,18 @@ class Health:
         bell = os.eventfd(0, os.EFD_CLOEXEC)
         with self._lock:
             self._bells[container.id] = bell
-        check = _Check(self._engine, container, bell)
-        threading.Thread(target=check.run, name="health", daemon=True).start()
+        threading.Thread(target=self._run, args=(container, bell), name="health",
+                         daemon=True).start()  # fmt: skip
+
+    def _run(self, container: Container, bell: int) -> None:
+        """A check's thread. Its bell is closed where nobody can ring it any more."""
+        try:
+            _Check(self._engine, container, bell).run()
+        finally:
+            with self._lock:
+                if self._bells.get(container.id) == bell:
+                    del self._bells[container.id]
+                os.close(bell)
 
     def end(self, container: Container) -> None:
         """Check it no more."""
@@ -71,20 +82,17 @@ class _Check:
         kind, *words = given["Test"]
         shell = container.config["Shell"] or ["/bin/sh", "-c"]
         self._args = [*shell, *words] if kind == "CMD-SHELL" else words
-        self._interval = given.get("Interval", 0) / 1e9 or INTERVAL
-        self._timeout = given.get("Timeout", 0) / 1e9 or TIMEOUT
-        self._start_period = given.get("StartPeriod", 0) / 1e9
-        self._start_interval = given.get("StartInterval", 0) / 1e9 or START_INTERVAL
+        self._interval = (given.get("Interval") or 0) / 1e9 or INTERVAL
+        self._timeout = (given.get("Timeout") or 0) / 1e9 or TIMEOUT
+        self._start_period = (given.get("StartPeriod") or 0) / 1e9
+        self._start_interval = (given.get("StartInterval") or 0) / 1e9 or START_INTERVAL
         self._retries = given.get("Retries", 0) or RETRIES
         self._began = time.monotonic()
 
     def run(self) -> None:
         """Check until the container ends."""
-        try:
-            while not self._rings(self._pause()):
-                self._probe()
-        finally:
-            os.close(self._bell)
+        while not self._rings(self._pause()):
+            self._probe()
 
     def _starting(self) -> bool:
         """Within the time in which failures do not count, unless it was healthy once."""
@@ -100,7 +108,7 @@ class _Check:
 
     def _rings(self, seconds: float) -> bool:
         """Wait; true when there is nothing to check any more."""
-        return bool(select.select([self._bell], [], [], seconds)[0])
+        return bool(select.select([self._bell], [], [], min(seconds, FOREVER))[0])
 
     def _probe(self) -> None:
         begun = moments.now()
@@ -123,14 +131,16 @@ class _Check:
         except (errors.LabError, OSError) as error:
             return 126, str(error)
         try:
-            output, whole = _read(connection, self._bell, self._timeout)
+            output, whole = _read(connection, self._bell, min(self._timeout, FOREVER))
+        except OSError as error:  # its monitor was killed
+            return -1, str(error)
         finally:
             os.close(connection)
         if not whole:
             execs.kill(exec_)
             said = f"Health check exceeded timeout ({self._timeout:g}s)"
             return -1, f"{said}: {output}" if output else said
-        exec_.ended.wait(self._timeout)
+        exec_.ended.wait(min(self._timeout, FOREVER))
         return exec_.exit_code, output
 
     def _add(self, begun: str, status: int, output: str) -> None:

@@ -177,12 +177,19 @@ def log_bounds(log: Document) -> tuple[int, int]:
 
 
 def _check_health(check: Document | None) -> None:
-    """The numbers of a health check: Docker's bounds, in nanoseconds."""
+    """The command and the numbers of a health check: Docker's bounds, in nanoseconds."""
+    given = check or {}
+    test = given.get("Test") or []
+    if not isinstance(test, list) or not all(isinstance(word, str) for word in test):
+        raise errors.UsageError("Test in Healthcheck must be a list of words")
     for name in ("Interval", "Timeout", "StartPeriod", "StartInterval"):
-        value = (check or {}).get(name, 0)
+        value = given.get(name) or 0
         if not isinstance(value, int) or 0 < value < 10**6 or value < 0:
             raise errors.UsageError(f"{name} in Healthcheck cannot be less than 1ms")
-    if (check or {}).get("Retries", 0) < 0:
+        if value >= 2**63:
+            raise errors.UsageError(f"{name} in Healthcheck is longer than 292 years")
+    retries = given.get("Retries") or 0
+    if not isinstance(retries, int) or retries < 0:
         raise errors.UsageError("Retries in Healthcheck cannot be negative")
 
 
@@ -233,6 +240,19 @@ def _sysctls(host: Document) -> list[tuple[str, str]]:
                 f"sysctl '{name}' is not allowed as it is the host's: its namespace is shared"
             )
     return list(host["Sysctls"].items())
+
+
+def of_build(host: Document) -> dict[str, Any]:
+    """The limits of a build's RUNs: fields of a Request, and the cgroup's parent.
+
+    Raises:
+        UsageError: Docker's checks of them.
+    """
+    found = {name: value for name, value in limits(host).items() if value}
+    found |= _security(host)
+    found["ulimits"] = [_ulimit(one) for one in host["Ulimits"]]
+    found["cgroup_parent"] = host["CgroupParent"]
+    return found | ({"shm_size": host["ShmSize"]} if host["ShmSize"] else {})
 
 
 # --- limits ---------------------------------------------------------------------------------------

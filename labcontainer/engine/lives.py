@@ -234,7 +234,7 @@ class Lives:
             left = deadline - time.monotonic() if seconds >= 0 else None
             if left is not None and left <= 0:
                 return False
-            select.select([bell], [], [], left)
+            select.select([bell], [], [], left if left is None else min(left, 3600))
             try:
                 os.eventfd_read(bell)
             except BlockingIOError:
