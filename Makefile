@@ -58,6 +58,7 @@ compile: $(VENV)/.lab
 packages: venv
 	@.ci/packages binder/apt.txt
 	@$(BIN)/labcontainer vm kernel || echo "No kernel for QEMU: the tests that boot one are skipped."
+	@$(BIN)/labcontainer vm kernel --general || echo "None with 9p: the tests that share directories are skipped."
 
 requirements:
 	uv pip compile -q --universal --python-version 3.11 --no-annotate --custom-compile-command "make requirements" pyproject.toml -o requirements.txt

@@ -8,11 +8,13 @@ from argparse import ArgumentParser, Namespace
 
 def configure(parser: ArgumentParser) -> None:
     """Add the command's words and options."""
-    parser.add_argument("what", choices=["kernel"], help="the Jupyter kernel in a user-mode kernel")
+    parser.add_argument("what", choices=["kernel"], help="the Jupyter kernel in its own machine")
     parser.add_argument("verb", choices=["install", "remove"], help="add it, or take it away")
     parser.add_argument("--prefix", default=sys.prefix, metavar="DIR",
                         help="whose Jupyter; default: this Python environment's")  # fmt: skip
     parser.add_argument("--user", action="store_true", help="for this user, in ~/.local")
+    parser.add_argument("--machine", choices=["auto", "uml", "qemu"], default="auto",
+                        help="user-mode Linux, QEMU, or what there is")  # fmt: skip
     parser.add_argument("--memory", default="1G", metavar="SIZE", help="the guest's memory")
 
 
@@ -24,7 +26,9 @@ def run(args: Namespace) -> int:
 
     prefix = site.getuserbase() if args.user else args.prefix
     if args.verb == "install":
-        print(f"{guest_kernel.install(prefix, args.memory)}: {guest_kernel.TITLE}")
+        folder, title = guest_kernel.install(prefix, args.memory, args.machine)
+        print(f"{folder}: {title}")
     else:
-        print(f"{guest_kernel.remove(prefix)}: removed")
+        for folder in guest_kernel.remove(prefix):
+            print(f"{folder}: removed")
     return 0

@@ -1,9 +1,10 @@
-"""A Jupyter kernel inside a user-mode kernel: the host's side, and its kernel spec.
+"""A Jupyter kernel inside a kernel of its own: the host's side, and its kernel spec.
 
-Jupyter starts `python -m labcontainer.lab.guest_kernel -f connection.json`. That boots the guest,
-has it run ipykernel as its root, and joins the five ports of the file with the kernel's own (see
-tunnel). Interrupt, shutdown and restart are messages through these ports. Nothing is left when it
-ends: the guest is a group of processes that ends with this one, `kill -9` included.
+Jupyter starts `python -m labcontainer.lab.guest_kernel -f connection.json`. That boots a guest, a
+user-mode kernel or else QEMU, has it run ipykernel as its root, and joins the five ports of the
+file with the kernel's own (see tunnel). Interrupt, shutdown and restart are messages through these
+ports. Nothing is left when it ends: the guest is a group of processes that ends with this one,
+`kill -9` included.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ import os
 import shutil
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from labcontainer.errors import LabError
+from labcontainer.errors import LabError, UnsupportedError
 from labcontainer.lab import student, tunnel, where
-from labcontainer.vm import uml
+from labcontainer.vm import kernels, qemu, uml
+from labcontainer.vm.guest import Guest, Program
 
-NAME = "labcontainer-uml"
-TITLE = "labcontainer (user-mode Linux)"
+UML, QEMU, AUTO = "uml", "qemu", "auto"
+NAMES = {UML: "labcontainer-uml", QEMU: "labcontainer-qemu"}
+TITLES = {UML: "labcontainer (user-mode Linux)", QEMU: "labcontainer (QEMU)"}
 MEMORY = "1G"
 PARENT_SECONDS = 1.0  # how soon the end of Jupyter is noticed
 _PASSED = ("IPYTHON", "JUPYTER", "MPL", "PYTEST_")
@@ -30,36 +34,96 @@ _PASSED = ("IPYTHON", "JUPYTER", "MPL", "PYTEST_")
 # --- the kernel spec ----------------------------------------------------------------------------
 
 
-def spec(memory: str = MEMORY) -> dict[str, Any]:
+def spec(memory: str = MEMORY, machine: str = AUTO, title: str = TITLES[UML]) -> dict[str, Any]:
     """What kernel.json says (jupyter_client, "Kernel specs")."""
     program = [sys.executable, "-m", "labcontainer.lab.guest_kernel"]
     return {
-        "argv": [*program, "--memory", memory, "-f", "{connection_file}"],
-        "display_name": TITLE,
+        "argv": [*program, "--machine", machine, "--memory", memory, "-f", "{connection_file}"],
+        "display_name": title,
         "language": "python",
         "interrupt_mode": "message",
         "metadata": {"debugger": False},
     }
 
 
-def install(prefix: str = sys.prefix, memory: str = MEMORY) -> Path:
-    """Write the kernel spec below `prefix`, where Jupyter of that environment looks; its folder.
+def install(
+    prefix: str = sys.prefix, memory: str = MEMORY, machine: str = AUTO
+) -> tuple[Path, str]:
+    """Write the kernel spec below `prefix`, where Jupyter of that environment looks: its folder and
+    its title, which are those of the machine that comes first here.
 
     Raises:
-        UnsupportedError: there is no user-mode kernel here. OSError: the folder can't be written.
+        UnsupportedError: there is no such machine here. OSError: the folder can't be written.
     """
-    uml.kernel()
-    folder = Path(prefix, "share/jupyter/kernels", NAME)
+    kind = found(machine)[0]
+    folder = Path(prefix, "share/jupyter/kernels", NAMES[kind])
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "kernel.json").write_text(json.dumps(spec(memory), indent=1) + "\n")
-    return folder
+    text = json.dumps(spec(memory, machine, TITLES[kind]), indent=1)
+    (folder / "kernel.json").write_text(text + "\n")
+    return folder, TITLES[kind]
 
 
-def remove(prefix: str = sys.prefix) -> Path:
-    """Take the kernel spec away; the folder where it was."""
-    folder = Path(prefix, "share/jupyter/kernels", NAME)
-    shutil.rmtree(folder, ignore_errors=True)
-    return folder
+def remove(prefix: str = sys.prefix) -> list[Path]:
+    """Take the kernel specs away; the folders where they were."""
+    folders = [Path(prefix, "share/jupyter/kernels", name) for name in NAMES.values()]
+    there = [folder for folder in folders if folder.exists()]
+    for folder in there:
+        shutil.rmtree(folder)
+    return there
+
+
+# --- the machine --------------------------------------------------------------------------------
+
+
+def found(machine: str = AUTO) -> list[str]:
+    """UML, QEMU: the machines that there are here, the faster one first; AUTO asks for any.
+
+    Raises:
+        UnsupportedError: there is none; why each is missing.
+    """
+    kinds, missing = [], []
+    for kind, need in ((UML, uml.kernel), (QEMU, _need_qemu)):
+        if machine not in (AUTO, kind):
+            continue
+        try:
+            need()
+            kinds.append(kind)
+        except UnsupportedError as error:
+            missing.append(error)
+    if not kinds:
+        why, fix = "; ".join(one.why for one in missing), " or ".join(one.fix for one in missing)
+        raise UnsupportedError("a kernel of its own for notebooks", why, fix)
+    return kinds
+
+
+def _need_qemu() -> None:
+    qemu.program()
+    kernels.find("9p")
+
+
+def off(kind: str, memory: str) -> Guest:
+    """The machine, which is to see this one's files, and may write to `shares`."""
+    if kind == UML:
+        return uml.Guest(uml.Machine(memory, shares(), hostname="lab"))
+    return qemu.Guest(qemu.Machine(qemu.TCG, memory, "/", share_rw=shares(), hostname="lab"))
+
+
+def boot(kinds: Sequence[str], memory: str) -> Guest:
+    """The first of these machines that comes up.
+
+    Raises:
+        LabError: none did; why the last one did not. The others' reasons are printed.
+    """
+    for number, kind in enumerate(kinds, 1):
+        guest = off(kind, memory)
+        try:
+            guest.start()
+            break
+        except LabError as error:
+            if number == len(kinds):
+                raise
+            print(f"labcontainer: {kind}: {error}", file=sys.stderr, flush=True)
+    return guest
 
 
 # --- one kernel ---------------------------------------------------------------------------------
@@ -68,13 +132,13 @@ def remove(prefix: str = sys.prefix) -> Path:
 class Joined:
     """The host's ends of the five ports, and the program in the guest that has the other ends."""
 
-    def __init__(self, guest: uml.Guest, connection: dict[str, Any]) -> None:
+    def __init__(self, guest: Guest, connection: dict[str, Any]) -> None:
         self._guest = guest
         # Bound at once, since Jupyter has promised the ports; who connects before the kernel
         # listens is refused, and comes again.
         self._doors = {int(connection[name]): _bind(connection, name) for name in tunnel.PORTS}
         self._last = 0
-        program = uml.Program(
+        program = Program(
             (sys.executable, "-m", "labcontainer.lab.guest_kernel_inside"),
             cwd=os.getcwd(), env=environment(),
         )  # fmt: skip
@@ -114,7 +178,8 @@ def _bind(connection: dict[str, Any], name: str) -> socket.socket:
 def environment() -> dict[str, str]:
     """The lab's variables, and those of Jupyter that name places of the notebook's."""
     passed = {key: value for key, value in os.environ.items() if key.startswith(_PASSED)}
-    return where.environment(passed)
+    # Root's home is root's on the host: closed to whom the guest's files are asked for.
+    return where.environment({**passed, "HOME": "/tmp"})
 
 
 def shares() -> tuple[str, ...]:
@@ -123,7 +188,7 @@ def shares() -> tuple[str, ...]:
     return tuple(dict.fromkeys((os.getcwd(), str(student.home()))))
 
 
-def run(connection_file: str, memory: str = MEMORY) -> int:
+def run(connection_file: str, memory: str = MEMORY, machine: str = AUTO) -> int:
     """Boot, run the kernel to its end; its exit status.
 
     Raises:
@@ -131,7 +196,7 @@ def run(connection_file: str, memory: str = MEMORY) -> int:
     """
     with open(connection_file) as file:
         connection = json.load(file)
-    with uml.Guest(uml.Machine(memory, shares(), hostname="lab")) as guest:
+    with boot(found(machine), memory) as guest:
         joined, parent = Joined(guest, connection), os.getppid()
         while not guest.ended(joined.program):
             guest.turn(PARENT_SECONDS)
@@ -147,9 +212,10 @@ def main(words: list[str]) -> int:
     parser = ArgumentParser(prog="labcontainer.lab.guest_kernel", allow_abbrev=False)
     parser.add_argument("-f", dest="file", required=True, metavar="FILE")
     parser.add_argument("--memory", default=MEMORY, metavar="SIZE")
+    parser.add_argument("--machine", choices=[AUTO, UML, QEMU], default=AUTO)
     args = parser.parse_args(words)
     try:
-        return run(args.file, args.memory)
+        return run(args.file, args.memory, args.machine)
     except (LabError, OSError) as error:
         print(f"labcontainer: {error}", file=sys.stderr)
         return 1

@@ -10,6 +10,7 @@ files, and ends with the notebook kernel.
 
 from __future__ import annotations
 
+import functools
 import os
 import queue
 import signal
@@ -90,7 +91,15 @@ def parent() -> int:
 
 def patience(seconds: float) -> float:
     """A time limit that is meant for this machine's speed, for the place's own."""
-    return seconds * SLOWER if current() == UML else seconds
+    return seconds * SLOWER if current() == UML or _is_slow() else seconds
+
+
+@functools.cache
+def _is_slow() -> bool:
+    """Whether this is a user-mode kernel already, or QEMU's own processor."""
+    with open("/proc/cpuinfo") as file:
+        text = file.read()
+    return "User Mode Linux" in text or "QEMU TCG" in text
 
 
 def run(

@@ -99,6 +99,17 @@ def _root(kind: str) -> list[Step]:
             for one in ("proc", "sys", "dev")
         ],
         Step("temporary files", f"mkdir -p {ROOT}/tmp && mount -t tmpfs tmp {ROOT}/tmp"),
+        *(_own() if kind == TREE else ()),
+    ]
+
+
+def _own() -> list[Step]:
+    """Of the host's tree, what speaks of the host's own processes is none of the guest's."""
+    kept = f"{ROOT}/var/lib/labcontainer"
+    return [
+        Step("run-time files", f"mkdir -p {ROOT}/run && mount -t tmpfs -o mode=755 run {ROOT}/run"),
+        # An overlay can't lie on the root, which is one itself.
+        Step("images and containers", f"mkdir -p {kept} && mount -t tmpfs -o mode=755 kept {kept}"),
     ]
 
 

@@ -13,36 +13,59 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from labcontainer.errors import UnsupportedError
 from labcontainer.lab import guest_kernel
+from labcontainer.vm import kernels as kernels_of_qemu
 from tests.notebooks.learner import NOTEBOOKS, ROOT, Learner, learner, nbval
 from tests.vm.guests import kernels
 from tests.vm.test_lab import CONFINED, UID
 
+UML_KERNEL, QEMU_KERNEL = "labcontainer-uml", "labcontainer-qemu"
 Runs = dict[Path, Future[subprocess.CompletedProcess[str]]]
 pytestmark = [pytest.mark.requires("uml", "seccomp"), pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module")
-def spec_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """What JUPYTER_PATH must say for the kernel to be found."""
-    place = tmp_path_factory.mktemp("prefix")
+@contextmanager
+def installed(place: Path, machine: str, name: str, title: str) -> Iterator[str]:
+    """The kernel below a prefix: what JUPYTER_PATH must say for it to be found."""
     for folder in (place, place.parent):
         folder.chmod(0o755)
     command = [sys.executable, "-m", "labcontainer.cli.main", "lab", "kernel"]
     said = subprocess.run(
-        [*command, "install", "--prefix", str(place)],
+        [*command, "install", "--prefix", str(place), "--machine", machine],
         capture_output=True, text=True, check=True, cwd=ROOT,
     )  # fmt: skip
-    folder = place / "share/jupyter/kernels/labcontainer-uml"
-    assert said.stdout.startswith(f"{folder}: labcontainer (user-mode Linux)")
-    assert json.loads((folder / "kernel.json").read_text()) == guest_kernel.spec()
+    folder = place / f"share/jupyter/kernels/{name}"
+    assert said.stdout == f"{folder}: {title}\n"
+    written = json.loads((folder / "kernel.json").read_text())
+    assert written == guest_kernel.spec(machine=machine, title=title)
     yield str(place / "share/jupyter")
     subprocess.run([*command, "remove", "--prefix", str(place)], check=True, cwd=ROOT)
     assert not folder.exists()
+
+
+@pytest.fixture(scope="module")
+def spec_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    place = tmp_path_factory.mktemp("prefix")
+    with installed(place, "auto", UML_KERNEL, "labcontainer (user-mode Linux)") as path:
+        yield path
+
+
+@pytest.fixture(scope="module")
+def qemu_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    try:
+        kernels_of_qemu.find("9p")
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+    with installed(
+        tmp_path_factory.mktemp("prefix"), "qemu", QEMU_KERNEL, "labcontainer (QEMU)"
+    ) as path:
+        yield path
 
 
 def confined(student: Learner, path: str, *argv: str | Path) -> subprocess.CompletedProcess[str]:
@@ -58,11 +81,18 @@ def confined(student: Learner, path: str, *argv: str | Path) -> subprocess.Compl
     return student.run(words, timeout=280)
 
 
+@pytest.fixture(params=["spec_path", "qemu_path"], ids=["uml", "qemu"])
+def kernel(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """The name of a kernel, and JUPYTER_PATH."""
+    name = UML_KERNEL if request.param == "spec_path" else QEMU_KERNEL
+    return name, str(request.getfixturevalue(request.param))
+
+
 # A front end: what it sees is printed as lines of JSON.
 FRONT_END = """
 import json, sys, threading, time
 from jupyter_client.manager import KernelManager
-manager = KernelManager(kernel_name="labcontainer-uml")
+manager = KernelManager(kernel_name=KERNEL)
 manager.start_kernel()
 client = manager.client()
 client.start_channels()
@@ -96,10 +126,11 @@ print(json.dumps(manager.is_alive()))
 )
 
 
-def test_cells_interrupt_restart_and_shutdown(spec_path: str) -> None:
+def test_cells_interrupt_restart_and_shutdown(kernel: tuple[str, str]) -> None:
+    name, path = kernel
     with learner(UID) as student:
-        code = f"import os; os.chdir({str(student.home)!r})\n{TALKS}"
-        done = confined(student, spec_path, sys.executable, "-c", code)
+        code = f"import os; os.chdir({str(student.home)!r}); KERNEL = {name!r}\n{TALKS}"
+        done = confined(student, path, sys.executable, "-c", code)
         assert done.returncode == 0, done.stderr[-3000:]
         said = [json.loads(line) for line in done.stdout.splitlines()]
         release, uid, where = said[0].split()
@@ -126,14 +157,20 @@ time.sleep(100)
 )
 
 
-@pytest.mark.parametrize("killed", ["the kernel", "Jupyter"])
-def test_nothing_is_left_after_kill_9(spec_path: str, killed: str) -> None:
+@pytest.mark.parametrize(
+    ("kernel", "killed"),
+    [("spec_path", "the kernel"), ("spec_path", "Jupyter"), ("qemu_path", "Jupyter")],
+    indirect=["kernel"],
+)
+def test_nothing_is_left_after_kill_9(kernel: tuple[str, str], killed: str) -> None:
     """Killed is what Jupyter started, or Jupyter itself, which can then end nothing."""
+    name, path = kernel
     with learner(UID) as student:
         drop = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
-        argv = [*(drop if os.geteuid() == 0 else []), sys.executable, "-c", HOLDS]
+        argv = [*(drop if os.geteuid() == 0 else []), sys.executable, "-c",
+                f"KERNEL = {name!r}\n{HOLDS}"]  # fmt: skip
         environment = os.environ | {
-            "JUPYTER_PATH": spec_path, "LABCONTAINER_HOME": str(student.home),
+            "JUPYTER_PATH": path, "LABCONTAINER_HOME": str(student.home),
             "HOME": str(student.home), "TMPDIR": str(student.home),
             "JUPYTER_RUNTIME_DIR": str(student.home / ".runtime"),
         }  # fmt: skip
@@ -162,7 +199,7 @@ AT_ONCE = 2  # a guest has one processor
 def run_there(spec_path: str, path: Path) -> subprocess.CompletedProcess[str]:
     words = [word for word in nbval(path) if word != "--nbval-current-env"]
     with learner(UID) as student:
-        return confined(student, spec_path, *words, f"--nbval-kernel-name={guest_kernel.NAME}")
+        return confined(student, spec_path, *words, f"--nbval-kernel-name={UML_KERNEL}")
 
 
 @pytest.fixture(scope="module")

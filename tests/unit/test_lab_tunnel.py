@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from labcontainer.errors import UsageError
+from labcontainer.errors import LabError, UnsupportedError, UsageError
 from labcontainer.lab import guest_kernel, guest_kernel_inside, tunnel, where
-from labcontainer.vm import frames
+from labcontainer.vm import frames, uml
 
 
 class Line:
@@ -94,6 +95,47 @@ def test_the_kernel_spec_says_what_jupyter_must_know() -> None:
     spec = guest_kernel.spec("768M")
     assert spec["argv"][-4:] == ["--memory", "768M", "-f", "{connection_file}"]
     assert spec["interrupt_mode"] == "message", "a signal would reach the host's process"
+
+
+class Off:
+    """A machine that is off, and may not come up."""
+
+    def __init__(self, error: LabError | None) -> None:
+        self.error = error
+
+    def start(self) -> None:
+        if self.error:
+            raise self.error
+
+
+def test_the_machine_is_the_first_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> str:
+        raise UnsupportedError("user-mode Linux", "it is not installed", "install it")
+
+    monkeypatch.setattr(uml, "kernel", lambda: "/usr/bin/linux.uml")
+    monkeypatch.setattr(guest_kernel, "_need_qemu", lambda: None)
+    assert guest_kernel.found() == ["uml", "qemu"]
+    assert guest_kernel.found("qemu") == ["qemu"]
+    monkeypatch.setattr(uml, "kernel", missing)
+    assert guest_kernel.found() == ["qemu"]
+    with pytest.raises(UnsupportedError, match="it is not installed; install it"):
+        guest_kernel.found("uml")
+    monkeypatch.setattr(guest_kernel, "_need_qemu", missing)
+    with pytest.raises(UnsupportedError, match="not installed; it is not installed"):
+        guest_kernel.found()
+
+
+def test_a_machine_that_does_not_come_up_is_told_and_another_taken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machines: dict[str, Any] = {"uml": Off(LabError("no ptrace")), "qemu": Off(None)}
+    monkeypatch.setattr(guest_kernel, "off", lambda kind, _memory: machines[kind])
+    taken: Any = guest_kernel.boot(["uml", "qemu"], "1G")
+    assert taken is machines["qemu"]
+    assert capsys.readouterr().err == "labcontainer: uml: no ptrace\n"
+    machines["qemu"].error = LabError("no room")
+    with pytest.raises(LabError, match="no room"):
+        guest_kernel.boot(["uml", "qemu"], "1G")
 
 
 # --- where --------------------------------------------------------------------------------------
