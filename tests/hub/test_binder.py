@@ -1,12 +1,15 @@
-"""The image of binder/Dockerfile: who it is, what it can, and notebooks in it without any right."""
+"""The image of binder/Dockerfile: who it is, what it can; all notebooks in it without any right."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from labcontainer.lab import student
 from tests.api.world import Daemon
 from tests.hub.conftest import ROOT
+from tests.notebooks.learner import NOTEBOOKS
 
 pytestmark = [
     pytest.mark.requires("root", "docker", "debootstrap", "uml"),
@@ -57,15 +60,21 @@ def test_namespaces_are_refused_and_a_kernel_of_its_own_has_them(
     assert daemon.docker(*CONFINED, image, *inside).split() == ["0", "1"]
 
 
-@pytest.mark.parametrize("notebook", ["00_start_here", "02_chroot", "10_images"])
-def test_notebook_prints_what_is_stored(daemon: Daemon, image: str, notebook: str) -> None:
-    text = WITH_NBVAL.format(image=image)
-    daemon.docker("build", "-q", "-t", "lab-nbval", "-", stdin=text.encode(), seconds=300)
+@pytest.fixture(scope="module")
+def with_nbval(daemon: Daemon, image: str) -> str:
+    """The image, with what compares a notebook's outputs with the stored ones."""
+    text = WITH_NBVAL.format(image=image).encode()
+    daemon.docker("build", "-q", "-t", "lab-nbval", "-", stdin=text, seconds=300)
+    return "lab-nbval"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_prints_what_is_stored(daemon: Daemon, with_nbval: str, path: Path) -> None:
     known = [word for name, value in ENVIRONMENT.items() for word in ("-e", f"{name}={value}")]
     sanitize = f"{ROOT}/tests/notebooks/sanitize.cfg:/sanitize.cfg:ro"
-    command = ("sh", "-c", NBVAL, "sh", f"notebooks/{notebook}.ipynb")
-    done = daemon.call("docker", *CONFINED, *known, "-v", sanitize, "lab-nbval", *command,
-                       seconds=280)  # fmt: skip
+    command = ("sh", "-c", NBVAL, "sh", f"notebooks/{path.name}")
+    done = daemon.call("docker", *CONFINED, *known, "-v", sanitize, with_nbval, *command,
+                       seconds=400)  # fmt: skip
     said = done.stdout.decode()
     assert done.returncode == 0, said[-4000:] + done.stderr.decode()[-2000:]
     assert " passed" in said
