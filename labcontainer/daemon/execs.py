@@ -31,7 +31,7 @@ def start(call: Call) -> None:
     """POST /exec/{id}/start: detached, or with the connection as its streams."""
     asked = call.body(wire.ExecStart)
     exec_ = call.engine.execs.find(call.words["id"])
-    call.engine.execs.check(exec_)
+    call.engine.execs.claim(exec_)
     size = asked.console_size or exec_.asked.get("ConsoleSize")
     if asked.detach:
         os.close(call.engine.execs.start(exec_, size))

@@ -116,26 +116,26 @@ class Execs:
             return [one.id for one in self._all.values()
                     if one.container is container and one.exit_code is None]  # fmt: skip
 
-    def check(self, exec_: Exec) -> None:
-        """Refuse a start that can't be.
+    def claim(self, exec_: Exec) -> None:
+        """Be the one who starts it: of two who ask at once the other is refused.
 
         Raises:
             StateError: it was started, or its container does not run.
         """
-        if exec_.exit_code is not None:
-            raise errors.StateError(f"exec command {exec_.id} has already run")
-        if exec_.started:
-            raise errors.StateError(f"exec command {exec_.id} is already running")
-        _check(exec_.container)
+        with self._lock:
+            if exec_.exit_code is not None:
+                raise errors.StateError(f"exec command {exec_.id} has already run")
+            if exec_.started:
+                raise errors.StateError(f"exec command {exec_.id} is already running")
+            _check(exec_.container)
+            exec_.started = True
 
     def start(self, exec_: Exec, size: list[int] | None = None) -> int:
-        """Let it run; a descriptor of its streams, to be closed by the caller.
+        """Let one run that was claimed; a descriptor of its streams, to be closed by the caller.
 
         Raises:
             StepError: it could not be started.
         """
-        self.check(exec_)
-        exec_.started = True
         os.makedirs(exec_.home, mode=0o700)
         connection = -1
         try:

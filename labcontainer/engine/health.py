@@ -125,6 +125,7 @@ class _Check:
         execs = self._engine.execs
         try:
             exec_ = execs.create(self._container.id, asked)
+            execs.claim(exec_)
             connection = execs.start(exec_)
         except errors.StateError:
             return None, ""

@@ -8,6 +8,7 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from tests.api.plain import TAR, archive, ask, only_busybox
 from tests.api.world import Daemon
 
+JSON = {"Content-Type": "application/json"}
 pytestmark = pytest.mark.requires("root", "docker", "busybox")
 
 
@@ -97,3 +99,15 @@ def test_a_stop_that_would_wait_for_ages(daemon: Daemon, seconds: str) -> None:
     daemon.docker("run", "-d", *words)
     status, said = ask(daemon, "POST", f"/containers/quick/stop?t={seconds}")
     assert status in (204, 400), said
+
+
+def test_one_exec_is_started_once(daemon: Daemon) -> None:
+    daemon.docker("run", "-d", "--name", "one", "--network", "none", "busybox", "sleep", "1000")
+    for _ in range(10):
+        body = json.dumps({"Cmd": ["true"], "AttachStdout": True}).encode()
+        _, said = ask(daemon, "POST", "/containers/one/exec", body, JSON)
+        path = f"/exec/{json.loads(said)['Id']}/start"
+        with ThreadPoolExecutor(4) as pool:
+            asked = [pool.submit(ask, daemon, "POST", path, b"{}", JSON) for _ in range(4)]
+            statuses = sorted(one.result()[0] for one in asked)
+        assert statuses == [200, 409, 409, 409]
