@@ -364,7 +364,7 @@ def _state_of(image: Image) -> State:
         [Layer(descriptor, diff_id) for descriptor, diff_id in pairs], config.history,
         config.author,
     )  # fmt: skip
-    found.origin = image.descriptor
+    found.origin, found.image_id = image.descriptor, image.id.removeprefix("sha256:")
     return found
 
 

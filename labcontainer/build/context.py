@@ -10,7 +10,7 @@ from labcontainer import errors
 from labcontainer.build import ignore
 from labcontainer.build.digests import Digests
 from labcontainer.build.ignore import Ignore
-from labcontainer.build.sources import Files, refuse_git
+from labcontainer.build.sources import Files
 from labcontainer.build.tree import Tree
 
 TYPE_CHECKING = False
@@ -149,15 +149,17 @@ def unpack(stream: Readable, folder: str) -> None:
 
 
 def of_url(url: str, folder: str, dockerfile: str = "") -> Context:
-    """The context at a URL: an archive, or a Dockerfile.
+    """The context at a URL: a git repository, an archive, or a Dockerfile.
 
     Raises:
-        LabError: it can't be fetched; git repositories are refused.
+        LabError: it can't be fetched.
     """
-    from labcontainer.build import adding
+    from labcontainer.build import adding, repository
 
-    refuse_git(url)
-    _, place = adding.fetch(url, "", folder)
     os.mkdir(f"{folder}/context")
+    if repository.is_one(url):
+        found = repository.clone(url, f"{folder}/context")
+        return _of_stranger(found, (dockerfile,) if dockerfile else NAMES)
+    _, place = adding.fetch(url, "", folder)
     with open(place, "rb") as file:
         return of_stream(file, f"{folder}/context", dockerfile)

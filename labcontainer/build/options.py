@@ -9,6 +9,8 @@ from labcontainer.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from labcontainer.image.auth import Credentials
 
 
@@ -23,6 +25,7 @@ class Options(Record):
     """One build. `newest` bounds all times (SOURCE_DATE_EPOCH, seconds since 1970).
 
     `side_by_side` is off for who prints one step after another, as the classic builder does.
+    `limits` are of each RUN: fields of an engine's Request and the `cgroup_parent`, for the runner.
     `login` knows who asks a registry, by its name; without it, it is who runs this process.
     """
 
@@ -33,6 +36,7 @@ class Options(Record):
     secrets: Mapping[str, Secret] = {}
     network: str = "default"
     hosts: tuple[tuple[str, str], ...] = ()
+    limits: Mapping[str, Any] = {}
     platform: Platform | None = None
     pull: bool = False
     cache: bool = True

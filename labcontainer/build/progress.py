@@ -42,6 +42,19 @@ class Output(Event):
     data: bytes = b""
 
 
+class Entered(Event):
+    """The step is made now, in a container of this name."""
+
+    container: str = ""
+
+
+class Left(Event):
+    """That container is gone; `failed`: it did not do what it was for."""
+
+    container: str = ""
+    failed: bool = False
+
+
 class Done(Event):
     """A step has ended. `id` stands for the state after it; `seconds` is how long it took."""
 
@@ -127,10 +140,13 @@ def head(step: Step) -> str:
 
 
 class Classic:
-    """The classic builder's stream; for a build that takes one step after another."""
+    """The classic builder's stream; for a build that takes one step after another.
 
-    def __init__(self, write: Callable[[str], object]) -> None:
-        self._write = write
+    With `force` (`--force-rm`) it tells of a failed step's container too that it is gone.
+    """
+
+    def __init__(self, write: Callable[[str], object], *, force: bool = False) -> None:
+        self._write, self._force = write, force
 
     def __call__(self, event: Event) -> None:
         step = event.step
@@ -138,12 +154,20 @@ class Classic:
             self._write(f"Step {step.number}/{step.total} : {step.text}\n")
         elif isinstance(event, Output):
             self._write(event.data.decode(errors="replace"))
+        elif isinstance(event, Entered):
+            self._write(f" ---> Running in {event.container}\n")
+        elif isinstance(event, Left):
+            if not event.failed or self._force:
+                self._write(f"Removing intermediate container {event.container}\n")
         elif isinstance(event, Done):
             if event.cached and step is not None and step.place > 1:
                 self._write(" ---> Using cache\n")
-            self._write(f" ---> {event.id[:12]}\n")
+            if step is None or step.number < step.total:  # the last one's is the image's: Built
+                self._write(f" ---> {event.id[:12]}\n")
         elif isinstance(event, Built):
-            self._write(f"Successfully built {event.id.removeprefix('sha256:')[:12]}\n")
+            short = event.id.removeprefix("sha256:")[:12]
+            self._write(f" ---> {short}\n")
+            self._write(f"Successfully built {short}\n")
         elif isinstance(event, Tagged):
             self._write(f"Successfully tagged {event.name}\n")
         elif isinstance(event, Warned):

@@ -10,8 +10,8 @@ from labcontainer.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Protocol
+    from collections.abc import Callable, Mapping
+    from typing import Any, Protocol
 else:
     Protocol = object  # typing is two milliseconds of import, and does nothing at run time here
 
@@ -49,7 +49,10 @@ class Memory(Record):
 
 
 class Program(Record):
-    """One RUN. `layers` are directories, the top one first; `newest` bounds the files' times."""
+    """One RUN. `layers` are directories, the top one first; `newest` bounds the files' times.
+
+    `id` is its container's name, 12 hexadecimal digits; `limits` are those of the Options.
+    """
 
     layers: tuple[str, ...]
     args: tuple[str, ...]
@@ -63,6 +66,8 @@ class Program(Record):
     files: tuple[File, ...] = ()
     hosts: tuple[tuple[str, str], ...] = ()
     newest: int | None = None
+    id: str = ""
+    limits: Mapping[str, Any] = {}
 
 
 class Runner(Protocol):

@@ -79,7 +79,8 @@ class Running:
         words = f"RUN {count}{shown} # buildkit"
         facts = (self._args, self._script and self._script.text, said, one.network, one.security,
                  one.mounts, [self._fact(mount) for mount in self._mounts])  # fmt: skip
-        return Work(words, facts, make=self.make)
+        identity = os.urandom(6).hex()
+        return Work(words, facts, make=lambda: self.make(identity), container=identity)
 
     def _fact(self, mount: Mount) -> str:
         """What a mount adds to the key: the files of a bind; a cache or a secret adds nothing."""
@@ -94,20 +95,20 @@ class Running:
 
     # --- doing it ---------------------------------------------------------------------------------
 
-    def make(self) -> Layer | None:
-        """Run it; what it wrote.
+    def make(self, identity: str) -> Layer | None:
+        """Run it in a container of this name; what it wrote.
 
         Raises:
             RunError: it ended with another status than 0.
         """
         with ExitStack() as stack:
-            program = self._assembled(stack)
+            program = self._assembled(stack, identity)
             status, layer = self._around.runner.run(program, self._output)
         if status:
             raise RunError(" ".join(self._args), status)
         return layer
 
-    def _assembled(self, stack: ExitStack) -> Program:
+    def _assembled(self, stack: ExitStack, identity: str) -> Program:
         tree = self._around.tree(self._state)
         files = [self._script] if self._script else []
         program = Program(
@@ -115,7 +116,8 @@ class Running:
             env=tuple(self._state.run_environment()), cwd=self._state.workdir,
             user=self._state.config.get("User") or "",
             network=self._network(), insecure=self._one.security == "insecure",
-            hosts=self._around.options.hosts, newest=self._around.newest,
+            hosts=self._around.options.hosts, newest=self._around.newest, id=identity,
+            limits=self._around.options.limits,
         )  # fmt: skip
         for mount in self._mounts:
             if mount.kind == "tmpfs":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack
 
@@ -11,7 +12,7 @@ from labcontainer.build.cache import Cache, Cached, key_of
 from labcontainer.build.errors import DockerfileError, RunError
 from labcontainer.build.graph import Stage
 from labcontainer.build.instructions import Copy, Instruction, Run
-from labcontainer.build.progress import Done, Output, Started, Step, Tell
+from labcontainer.build.progress import Done, Entered, Left, Output, Started, Step, Tell
 from labcontainer.build.runsteps import Running
 from labcontainer.build.state import SETTERS, State
 from labcontainer.build.work import Work
@@ -19,6 +20,7 @@ from labcontainer.build.work import Work
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from labcontainer.build.builder import Build
+    from labcontainer.image.packing import Layer
 
 COMMENT = "buildkit.dockerfile.v0"
 
@@ -70,7 +72,7 @@ class StageBuild:
             if isinstance(error, DockerfileError | RunError):
                 raise
             raise self._stage.origin.line.wrong(str(error)) from error
-        self._tell(Done(step, state.key, not said, time.monotonic() - begun))
+        self._tell(Done(step, state.image_id or state.key, not said, time.monotonic() - begun))
         triggers = state.config.pop("OnBuild", None) or []
         if triggers:
             self._tell(Output(step, f"# Executing {len(triggers)} build triggers\n".encode()))
@@ -96,7 +98,7 @@ class StageBuild:
         self._tell(Started(step))
         with ExitStack() as stack:
             work = self._work(state, one, step, stack)
-            key, cached, hit = self._result(state.key, work)
+            key, cached, hit = self._result(state.key, work, step)
         after = {"created": cached.created, "created_by": work.words, "comment": COMMENT}
         if cached.layer is None:
             state.history.append({**after, "empty_layer": True})
@@ -114,10 +116,12 @@ class StageBuild:
             return Running(state, one, self._build, lambda data: self._tell(
                 Output(step, data))).work()  # fmt: skip
         if one.line.keyword == "WORKDIR":
-            return filesteps.workdir(state, one, self._build)
-        return Work(SETTERS[one.line.keyword](state, one))
+            work = filesteps.workdir(state, one, self._build)
+        else:
+            work = Work(SETTERS[one.line.keyword](state, one))
+        return work.replace(container=os.urandom(6).hex())
 
-    def _result(self, below: str, work: Work) -> tuple[str, Cached, bool]:
+    def _result(self, below: str, work: Work, step: Step) -> tuple[str, Cached, bool]:
         """(key, what the cache has under it or what is made now, whether the cache had it)."""
         key = key_of(below, work.words, *work.facts)
         cached = self._cache.find(key) if self._may_hit else None
@@ -129,7 +133,21 @@ class StageBuild:
             cached = self._cache.find(other) if self._may_hit else None
         hit = cached is not None
         if cached is None:
-            cached = Cached(self._build.now(), work.make() if work.make else None)
+            cached = Cached(self._build.now(), self._made(work, step))
         for one in (key, other) if other else (key,):
             self._cache.put(one, cached)
         return key, cached, hit
+
+    def _made(self, work: Work, step: Step) -> Layer | None:
+        """The step's layer; the classic builder makes every step in a container."""
+        if work.container:
+            self._tell(Entered(step, work.container))
+        try:
+            layer = work.make() if work.make else None
+        except BaseException:
+            if work.container:
+                self._tell(Left(step, work.container, failed=True))
+            raise
+        if work.container:
+            self._tell(Left(step, work.container))
+        return layer

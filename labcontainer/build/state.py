@@ -41,8 +41,8 @@ PROXIES = tuple(
 class State:
     """A stage on its way. `arguments` are the ARGs in sight, `given` those of --build-arg.
 
-    `foreign` is how many of the layers are the base image's; `outer` has the ARGs before FROM and
-    the platform's names; `keys` are those of the steps so far, for an inline cache.
+    `image_id` is the base image's, `foreign` how many of the layers are; `outer` has the ARGs
+    before FROM and the platform's names; `keys` are those of the steps so far, for an inline cache.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class State:
         self.layers = list(layers)
         self.history = [dict(one) for one in history]
         self.foreign = len(self.layers)
+        self.image_id = ""
         self.escape = "\\"
         self.arguments: dict[str, str] = {}
         self.given: Mapping[str, str] = {}
@@ -69,6 +70,7 @@ class State:
         new = copy.deepcopy(self)
         new.arguments, new.has_command, new.keys = {}, False, []
         new.origin = None if self.keys else self.origin
+        new.image_id = "" if self.keys else self.image_id
         return new
 
     @property

@@ -13,9 +13,13 @@ class Work(Record):
 
     `content`, where given, tells by other facts whether the result is the same after all: asked
     only when `facts` are new, since it costs more. Without `make` no files change.
+
+    `container` is the name of the container that makes it, as the classic builder tells it: 12
+    hexadecimal digits. It has one for every step that copies no files.
     """
 
     words: str
     facts: tuple[object, ...] = ()
     content: Callable[[], object] | None = None
     make: Callable[[], Layer | None] | None = None
+    container: str = ""

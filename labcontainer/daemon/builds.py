@@ -12,10 +12,11 @@ import msgspec
 
 from labcontainer import errors
 from labcontainer.build.options import Options
+from labcontainer.daemon import wire
 from labcontainer.daemon.images import Login, decoded
 from labcontainer.daemon.progress import Progress
 from labcontainer.daemon.routing import Route
-from labcontainer.engine import filters, words
+from labcontainer.engine import filters, hostconfig, words
 from labcontainer.engine.image_builds import BuildRequest
 from labcontainer.image import auth, documents, reference
 
@@ -29,10 +30,8 @@ if TYPE_CHECKING:
 
 NETWORKS = {"": "default", "bridge": "default", "default": "default", "none": "none",
             "host": "host"}  # fmt: skip
-# A container's limits are no build's here; to say nothing of them would be a lie.
-NOT_TAKEN = ("memory", "memswap", "cpushares", "cpuperiod", "cpuquota", "cpusetcpus", "cpusetmems",
-             "cgroupparent", "shmsize", "ulimits", "securityopt")  # fmt: skip
-NOT_GIVEN = ("", "0", "null", "[]")
+LIMITS = {"memory": "Memory", "memswap": "MemorySwap", "cpushares": "CpuShares",
+          "cpuperiod": "CpuPeriod", "cpuquota": "CpuQuota", "shmsize": "ShmSize"}  # fmt: skip
 CACHE_FILTERS = ("until", "unused-for")
 
 
@@ -67,13 +66,32 @@ def _request(call: Call) -> BuildRequest:
         hosts=tuple(map(words.host_line, call.texts("extrahosts"))),
         platform=documents.parse_platform(call.text("platform")) if call.text("platform") else None,
         pull=call.flag("pull"), cache=not call.flag("nocache"), cache_from=_list(call, "cachefrom"),
-        squash=call.flag("squash"), side_by_side=False, login=logins(call),
+        limits=_limits(call), side_by_side=False, login=logins(call),
     )  # fmt: skip
-    ignored = [name for name in NOT_TAKEN if call.text(name) not in NOT_GIVEN]
-    warnings = [f"{name} is not taken by this builder" for name in ignored]
+    if call.flag("squash"):
+        raise errors.UsageError("squash is only supported with experimental mode")
+    if call.text("isolation").lower() not in ("", "default"):
+        raise errors.UsageError(f'Unsupported isolation: "{call.text("isolation")}"')
     return BuildRequest(
-        options, call.text("dockerfile"), call.text("remote"), call.flag("q"), tuple(warnings)
+        options, call.text("dockerfile"), call.text("remote"), call.flag("q"), call.flag("forcerm")
     )
+
+
+def _limits(call: Call) -> dict[str, Any]:
+    """What each RUN is bounded by.
+
+    Raises:
+        UsageError: a bound is off.
+    """
+    asked: dict[str, Any] = {field: call.number(name) for name, field in LIMITS.items()}
+    asked |= {"CpusetCpus": call.text("cpusetcpus"), "CpusetMems": call.text("cpusetmems"),
+              "CgroupParent": call.text("cgroupparent"), "Ulimits": call.document("ulimits") or [],
+              "SecurityOpt": call.texts("securityopt")}  # fmt: skip
+    try:
+        host = msgspec.convert(asked, wire.HostConfig)
+    except msgspec.ValidationError as error:
+        raise errors.UsageError(f"bad parameter: {error}") from None
+    return hostconfig.of_build(host.as_dict())
 
 
 def _pairs(call: Call, name: str) -> dict[str, str]:

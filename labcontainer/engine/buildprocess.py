@@ -16,6 +16,7 @@ from labcontainer.build.runner import Bind, File, Memory, Program
 from labcontainer.engine import (
     connect,
     contained,
+    hostconfig,
     initlayer,
     leftovers,
     ociconfig,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from labcontainer.image.diff import Writable
 
+PARENT = "cgroup_parent"  # of Program.limits; the others are fields of a Request
 FAILED = 70  # of the process: the container could not be run
 _PARTS = {"binds": Bind, "memories": Memory, "files": File}
 
@@ -47,6 +49,8 @@ def decode(data: bytes) -> Program:
     for name in ("layers", "args", "env"):
         found[name] = tuple(found[name])
     found["hosts"] = tuple((name, ip) for name, ip in found["hosts"])
+    ulimits = found["limits"].get("ulimits", ())
+    found["limits"]["ulimits"] = tuple((name, soft, hard) for name, soft, hard in ulimits)
     return Program(**found)
 
 
@@ -86,7 +90,7 @@ def _run(program: Program, store: Store) -> dict[str, Any]:
     syscalls.mount(None, "/", None, MS.SLAVE | MS.REC)
     for path in leftovers.abandoned(folder):
         clean(path)
-    path = leftovers.claim(folder, os.urandom(6).hex())
+    path = leftovers.claim(folder, program.id or os.urandom(6).hex())
     watcher = leftovers.watch(path, lambda: clean(path))
     try:
         return _in_container(program, store, path)
@@ -114,7 +118,9 @@ def _in_container(program: Program, store: Store, path: str) -> dict[str, Any]:
     files = rootdir.host_files(path, hostname, hosts, network.resolv_conf())
     shown = initlayer.prepare(program, path, files, user_xattr=rootless)
     asked = asked.replace(volumes=shown)
-    place = _place(asked, path, rootless, network.kind).replace(hostname=hostname, files=files)
+    place = _place(asked, path, rootless, network.kind).replace(
+        hostname=hostname, files=files, cgroups_path="" if rootless else _cgroup(program, path)
+    )
     with open(f"{path}/cgroup", "w") as file:
         file.write(place.cgroups_path)
     created = runtime.create(runtime.Create(
@@ -146,23 +152,25 @@ def _request(program: Program) -> request.Request:
     return request.Request(
         image="", command=program.args, env=program.env, workdir=program.cwd, user=program.user,
         network=network, privileged=program.insecure, add_host=program.hosts, tmpfs=memories,
+        **{name: value for name, value in program.limits.items() if name != PARENT},
     )  # fmt: skip
 
 
-def _place(asked: request.Request, path: str, rootless: bool, network: str) -> ociconfig.Place:
-    from labcontainer import seccomp_default
+def _cgroup(program: Program, path: str) -> str:
+    parent = str(program.limits.get(PARENT) or "labcontainer").strip("/")
+    return f"/{parent}/{os.path.basename(path)}"
 
+
+def _place(asked: request.Request, path: str, rootless: bool, network: str) -> ociconfig.Place:
     root_fd = os.open(f"{path}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         user = users.lookup_user(asked.user, root_fd)
     finally:
         os.close(root_fd)
-    granted = ociconfig.granted(asked)
     return ociconfig.Place(
         root=f"{path}/root", user=user, args=asked.command, hostname="", rootless=rootless,
         all_ids=not rootless or inside.has_all_ids(), network=network,
-        cgroups_path="" if rootless else f"/labcontainer/{os.path.basename(path)}",
-        profile=None if asked.privileged else seccomp_default.default_profile(granted),
+        profile=hostconfig.profile(asked),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import threading
 from contextlib import contextmanager
 
 from labcontainer import errors
-from labcontainer.build import builder, context, graph, progress, scratch
+from labcontainer.build import builder, context, graph, progress, repository, scratch
 from labcontainer.build.cache import Cache
 from labcontainer.build.errors import DockerfileError
 from labcontainer.engine import image_transfer
@@ -44,7 +44,7 @@ class BuildRequest(Record):
     dockerfile: str = ""
     remote: str = ""
     quiet: bool = False
-    warnings: tuple[str, ...] = ()
+    force: bool = False  # tell of failed steps' containers that they are gone
 
 
 class Running:
@@ -84,9 +84,7 @@ class Running:
         return image
 
     def _build(self, source: Context, asked: BuildRequest, tell: Tell) -> Image:
-        show = _shown(tell)
-        for text in asked.warnings:
-            show(progress.Warned(text=text))
+        show = _shown(tell, asked.force)
 
         def told(event: progress.Event) -> None:
             if self._stopped:
@@ -103,8 +101,8 @@ class Running:
             raise errors.LabError(error.problem) from error
 
 
-def _shown(tell: Tell) -> progress.Tell:
-    classic = progress.Classic(lambda text: tell({"stream": text}))
+def _shown(tell: Tell, force: bool) -> progress.Tell:
+    classic = progress.Classic(lambda text: tell({"stream": text}), force=force)
 
     def show(event: progress.Event) -> None:
         if isinstance(event, progress.Built):
@@ -126,7 +124,7 @@ def _context(asked: BuildRequest, stream: Readable, folder: str) -> Context:
         if not asked.remote or isinstance(error, errors.UnsupportedError):
             raise
         why = str(error).removeprefix(f"ADD {asked.remote}: ")
-        where = f"error downloading remote context {asked.remote}"
+        where = f"error downloading remote context {repository.without_password(asked.remote)}"
         raise errors.LabError(f"{where}: {why}") from None
 
 

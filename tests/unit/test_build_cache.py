@@ -17,7 +17,7 @@ from labcontainer.build.cache import Cache, Cached, key_of
 from labcontainer.build.digests import Digests
 from labcontainer.build.errors import RunError
 from labcontainer.build.options import Options, Secret
-from labcontainer.build.progress import Built, Classic, Done, Event, Plain
+from labcontainer.build.progress import Built, Classic, Done, Entered, Event, Plain
 from labcontainer.build.runner import Program
 from labcontainer.image import diff, packing
 from labcontainer.image.packing import Layer
@@ -223,10 +223,13 @@ def test_classic_stream(home: Home) -> None:
         classic(event)
     lines = "".join(shown).splitlines()
     ids = [one.id for one in home.events if isinstance(one, Done)]
+    ran, set_ = (one.container for one in home.events if isinstance(one, Entered))
     image = next(one.id for one in home.events if isinstance(one, Built))
     assert lines == [
-        "Step 1/3 : FROM base", f" ---> {ids[0][:12]}", "Step 2/3 : RUN x", "out",
-        f" ---> {ids[1][:12]}", "Step 3/3 : ENV A=1", f" ---> {ids[2][:12]}",
+        "Step 1/3 : FROM base", f" ---> {ids[0][:12]}", "Step 2/3 : RUN x",
+        f" ---> Running in {ran}", "out", f"Removing intermediate container {ran}",
+        f" ---> {ids[1][:12]}", "Step 3/3 : ENV A=1", f" ---> Running in {set_}",
+        f"Removing intermediate container {set_}", f" ---> {image[7:19]}",
         f"Successfully built {image[7:19]}", "Successfully tagged named:latest",
     ]  # fmt: skip
 
