@@ -11,11 +11,11 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from labcontainer.bench import builds, dataset, runtimes, samples, subjects
+from labcontainer.bench import builds, dataset, memory, runtimes, samples, subjects
 from labcontainer.bench.dataset import Dataset, Samples
 from labcontainer.bench.subjects import Subject
 from labcontainer.errors import LabError, UnsupportedError
@@ -159,8 +159,8 @@ class Run:
             subject.close()
             if name not in found.get("tcp round trip", {}):
                 self.absent[f"{name}, tcp"] = "loopback is down in its network namespace"
-        memory = self._memory()
-        return Dataset(machine, found, memory, subjects.sizes(self.root), self.absent)
+        taken = self._memory()
+        return Dataset(machine, found, taken, subjects.sizes(self.root), self.absent)
 
     def _rounds(
         self, what: str, one: Callable[[Subject], dict[str, float]], found: Samples
@@ -187,13 +187,11 @@ class Run:
         """Of one to many idle instances, all together."""
         found: dict[str, list[tuple[int, float]]] = {}
         for name, subject in list(self.subjects.items()):
-            if name == "dockerd":  # its shims are no children of the command
-                continue
             self.tell(f"memory: {name}")
             for number in [one for one in self.plan.instances if one <= subject.most]:
                 try:
                     with subject.held(number) as pids:
-                        found.setdefault(name, []).append((number, memory_of(pids)))
+                        found.setdefault(name, []).append((number, memory.memory_of(pids)))
                 except FAILURES as error:
                     self.absent[f"{name}, memory of {number}"] = str(error)[:200]
                     break
@@ -205,37 +203,6 @@ def _need(program: str, package: str) -> str:
     if path is None:
         raise UnsupportedError(program, "it is not installed", f"apt install {package}")
     return path
-
-
-def memory_of(pids: Sequence[int]) -> float:
-    """MiB of processes and all that they have started: the sum of their shares (Pss, proc(5)).
-
-    What several have in common counts a part for each, so the sum is no more than there is.
-    """
-    total = 0
-    for pid in family(pids):
-        try:
-            with open(f"/proc/{pid}/smaps_rollup") as file:
-                total += sum(int(line.split()[1]) for line in file if line.startswith("Pss:"))
-        except OSError:
-            continue  # it has ended, or is the kernel's own
-    return total / 1024
-
-
-def family(pids: Sequence[int]) -> set[int]:
-    """These processes and what descends from them."""
-    above = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat") as file:
-                    above[int(name)] = int(file.read().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-    found = set(pids)
-    while more := {pid for pid, parent in above.items() if parent in found} - found:
-        found |= more
-    return found
 
 
 def run(plan: Plan, tell: Told = lambda _: None) -> Dataset:

@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+from labcontainer.bench import memory
 from labcontainer.errors import LabError
 from labcontainer.vm import guest
 
@@ -97,14 +98,15 @@ class Command(Subject):
     def held(self, number: int) -> Iterator[list[int]]:
         with ExitStack() as stack:
             found: list[int] = []
+            mark = uuid.uuid4().hex
+            # A program that says when it is there, and then waits for its input's end.
+            program = ("/bin/busybox", "sh", "-c", f"echo up; read _; : {mark}")
             for _ in range(number):
-                # A program that says when it is there, and then waits for its input's end.
-                process = self._begin(("/bin/busybox", "sh", "-c", "echo up; read _; :"),
-                                      subprocess.PIPE)  # fmt: skip
+                process = self._begin(program, subprocess.PIPE)
                 stack.callback(_let_go, process)
                 _await_byte(process.stdout, self.name)
                 found.append(process.pid)
-            yield found
+            yield [*found, *memory.monitors(found, mark)]
 
 
 def _await_byte(stream: IO[bytes] | None, name: str) -> None:

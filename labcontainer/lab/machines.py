@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from labcontainer.bench import measures
+from labcontainer.bench import measures, memory
 from labcontainer.errors import LabError, UnsupportedError
 from labcontainer.lab import helper, where
 from labcontainer.lab.figures import Canvas, Figure
@@ -139,7 +139,7 @@ def _found(mark: tuple[str, str]) -> bool:
 def _family(pid: int) -> list[str]:
     """The machine's own processes: without the guard's shell."""
     found = []
-    for one in sorted(measures.family([pid])):
+    for one in sorted(memory.family([pid])):
         try:
             with open(f"/proc/{one}/status") as file:
                 status = dict(line.split(":", 1) for line in file if ":" in line)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from labcontainer.bench import compare, dataset, measures, plots, samples, subjects
+from labcontainer.bench import compare, dataset, measures, memory, plots, samples, subjects
 from labcontainer.bench.dataset import Dataset
 from labcontainer.cli import main
 from labcontainer.errors import LabError, NotFoundError, SpecError
@@ -175,20 +175,39 @@ def test_instances_are_held_and_let_go() -> None:
     with subjects.process().held(3) as pids:
         assert len(set(pids)) == 3
         assert all(Path(f"/proc/{pid}").exists() for pid in pids)
-        assert 0 < measures.memory_of(pids[:1]) <= measures.memory_of(pids) < 100
+        assert 0 < memory.memory_of(pids[:1]) <= memory.memory_of(pids) < 100
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 def test_a_family_is_all_that_descends() -> None:
     program = subprocess.Popen(["sh", "-c", "sleep 60 & wait"], stdout=subprocess.DEVNULL)
     try:
-        while len(measures.family([program.pid])) < 2:
+        while len(memory.family([program.pid])) < 2:
             pass
-        assert os.getpid() not in measures.family([program.pid])
+        assert os.getpid() not in memory.family([program.pid])
     finally:
-        for pid in measures.family([program.pid]):
+        for pid in memory.family([program.pid]):
             os.kill(pid, 9)
         program.wait()
+
+
+def test_a_monitor_is_no_child_of_the_command_and_is_found(tmp_path: Path) -> None:
+    """As conmon: it has left its parent, and the container is its child."""
+    (tmp_path / "monitor").write_text('sh -c "sleep 60; : $MARK"; :')
+    line = f"(sh {tmp_path}/monitor & echo $!); read _"
+    command = subprocess.Popen(["sh", "-c", line], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               env=os.environ | {"MARK": "lc-odd-word"}, text=True)  # fmt: skip
+    assert command.stdin and command.stdout
+    monitor = int(command.stdout.readline())
+    try:
+        while not memory.monitors([command.pid], "lc-odd-word"):
+            pass
+        assert memory.monitors([command.pid], "lc-odd-word") == {monitor}
+        assert memory.monitors([monitor], "lc-odd-word") == set(), "a child that is counted anyway"
+    finally:
+        for pid in memory.family([monitor]):
+            os.kill(pid, 9)
+        command.communicate("\n")
 
 
 @pytest.mark.requires("busybox")
