@@ -5,7 +5,7 @@ those of `labcontainer run`. What lives in this process is here: the sockets tha
 ports, and a name server for each container, inside its own network namespace at 127.0.0.11.
 
 As root the bridges are in the host's network namespace. An ordinary user's are in one of the
-daemon's own (netns.py), and what comes to the host's ports is carried there (forwarding.py).
+daemon's own (netns.py). How published ports lead to a container: publishing.py.
 
 Of several networks one is the container's way out: the first that is not internal. It has the
 default route and the published ports; when the container leaves it, the next one gets them.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import sys
 import threading
 from dataclasses import dataclass, field
 
@@ -22,13 +23,14 @@ from labcontainer import addresses, errors, nameserver, network, ports
 from labcontainer.engine import launch, networkspec, places, resolving
 from labcontainer.engine.forwarding import Forwarding
 from labcontainer.engine.netns import SUBNET, NetworkNamespace
+from labcontainer.engine.publishing import Publishing
 from labcontainer.image import inside
 from labcontainer.kernel import netlink
 from labcontainer.ledger import Ledger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any, ParamSpec, TypeVar
 
     from labcontainer.engine.container import Container
@@ -65,6 +67,8 @@ class Endpoints:
         self.rootless = inside.in_user_namespace()
         self._netns = NetworkNamespace(folder) if self.rootless else None
         self._forwarding = Forwarding(f"{folder}/forwarder", self._open_netns)
+        self._publishing = Publishing(self._forwarding, carries_all=self.rootless)
+        self._lack = ""
         if self.rootless and not self._netns and os.path.exists(ledger):
             os.unlink(ledger)  # what it tells of has gone with the namespace
 
@@ -85,8 +89,8 @@ class Endpoints:
             self._netns.lead_out(self._forwarding.pid())
 
     def missing(self) -> str:
-        """What this machine lacks for a way out of its networks; "" for nothing."""
-        return self._netns.missing() if self._netns is not None else ""
+        """What this machine lacks for the networks of an ordinary user; "" for nothing."""
+        return self._lack or (self._netns.missing() if self._netns is not None else "")
 
     def _ledger(self) -> Ledger:
         return Ledger(self._path)
@@ -131,8 +135,7 @@ class Endpoints:
                 for own in container.endpoints.values():
                     own["EndpointID"] = os.urandom(32).hex()
             else:
-                self._lead_out()
-                self._connect_all(container, pid)
+                self._connect_or_do_without(container, pid)
                 self._serve_names(container, pid)
                 self.files(container)
         except BaseException:
@@ -141,6 +144,20 @@ class Endpoints:
         for name in container.endpoints:
             self._networks.told(self._networks.find(name), "connect", container)
         self.tell_names(container)
+
+    def _connect_or_do_without(self, container: Container, pid: int) -> None:
+        """An ordinary user's container that asked for no network can be without, and it is told."""
+        try:
+            self._lead_out()
+            self._connect_all(container, pid)
+            self._lack = ""
+        except (OSError, errors.UnsupportedError) as error:
+            wanted = places.wanted_ports(container.host, container.config["ExposedPorts"] or ())
+            if not self.rootless or wanted or {*container.endpoints} != {"bridge"}:
+                raise
+            if not self._lack:
+                self._lack = f"containers have no network: {error}"
+                print(f"labcontainer daemon: {self._lack}", file=sys.stderr, flush=True)
 
     def _connect_all(self, container: Container, pid: int) -> None:
         way = self._way_out(container)
@@ -160,13 +177,10 @@ class Endpoints:
         own["EndpointID"] = os.urandom(32).hex()
         default_ip = found["Options"].get(networkspec.HOST_IP, "")
         exposed = container.config["ExposedPorts"] or ()
-        held: list[ports.Held] = []
+        wanted = places.wanted_ports(container.host, exposed, default_ip)
         try:
-            for port in places.wanted_ports(container.host, exposed, default_ip):
-                held += self._held(port, six=found["EnableIPv6"])
+            held = self._publishing.hold(wanted, six=found["EnableIPv6"])
         except errors.LabError as error:
-            for one in held:
-                one.release()
             raise errors.LabError(
                 "driver failed programming external connectivity on endpoint "
                 f"{container.name} ({own['EndpointID']}): {error}"
@@ -175,26 +189,6 @@ class Endpoints:
         published = tuple(one.port for one in held)
         container.ports = places.told(published)
         return published
-
-    def _held(self, port: ports.Port, *, six: bool) -> list[ports.Held]:
-        """Hold a port, on every address of both kinds if none is given and the network has both."""
-        held = [ports.hold(port, listen=self._is_carried(port))]
-        if six and not port.host_ip:
-            first = held[0].port
-            held[0] = held[0].replace(port=first.replace(host_ip="0.0.0.0"))
-            try:
-                held.append(ports.hold(first.replace(host_ip="::"), listen=True))
-            except errors.LabError:
-                held[0].release()
-                raise
-        return held
-
-    def _held_again(self, container: Container) -> Iterator[ports.Held]:
-        for port in places.published(container):
-            try:
-                yield ports.hold(port, listen=self._is_carried(port))
-            except errors.LabError:
-                continue  # somebody was quicker; packet rules go on to turn what comes there
 
     def _connect(
         self, container: Container, found: Document, pid: int, interface: str,
@@ -213,25 +207,9 @@ class Endpoints:
         bridge, made = self._there(network.join, self._ledger(), wished, wanted, pid=pid, keep=True)
         _write_down(own, made, bridge)
         if way:
-            self._publish(container, made.ip)
+            self._publishing.lead(self._of(container).held, made.ip)
         own["DNSNames"] = resolving.names_of(container, found["Name"]) or None
         own["_way"] = way
-
-    def _publish(self, container: Container, ip: str) -> None:
-        """Carry what comes to the held ports to an address, where no packet rule does it."""
-        for one in self._of(container).held:
-            if self._is_carried(one.port):
-                self._forwarding.publish(one, ip)
-
-    def _is_carried(self, port: ports.Port) -> bool:
-        return self.rootless or ":" in port.host_ip
-
-    def _release(self, held: list[ports.Held]) -> None:
-        """Give the host's ports back."""
-        for one in held:
-            self._forwarding.withdraw(one)
-            one.release()
-        held.clear()
 
     def add(self, container: Container, found: Document) -> None:
         """One more network for a container that runs."""
@@ -266,9 +244,9 @@ class Endpoints:
                     network.lead_out, self._ledger(), container.id, link, published, pid=pid
                 )
                 container.endpoints[way]["_way"] = True
-                self._publish(container, container.endpoints[way]["IPAddress"])
+                self._publishing.lead(live.held, container.endpoints[way]["IPAddress"])
             else:
-                self._release(live.held)
+                self._publishing.release(live.held)
         self._ask_out(container)
         self.files(container)
         self.tell_names(container, found["Name"])
@@ -280,7 +258,7 @@ class Endpoints:
         with self._lock:
             live = self._live.pop(container.id, None)
         if live is not None:
-            self._release(live.held)
+            self._publishing.release(live.held)
             live.silence()
         was = [name for name, one in container.endpoints.items() if one.get("EndpointID")]
         if (live or was) and os.path.exists(self._path):
@@ -348,8 +326,9 @@ class Endpoints:
     def rejoin(self, container: Container) -> None:
         """Hold the ports of a container that ran all the while, and answer its questions again."""
         try:
-            self._of(container).held = list(self._held_again(container))
-            self._publish(container, _address_out(container))
+            live = self._of(container)
+            live.held = self._publishing.hold_again(places.published(container))
+            self._publishing.lead(live.held, _address_out(container))
             self._serve_names(container, container.state.pid)
             if self._networks.mode(container) == "own":
                 self._lead_out()
@@ -361,7 +340,7 @@ class Endpoints:
         with self._lock:
             live, self._live = self._live, {}
         for one in live.values():
-            self._release(one.held)
+            self._publishing.release(one.held)
             one.silence()
         self._forwarding.close()
         if os.path.exists(self._path):

@@ -44,7 +44,10 @@ class Forwarding:
             return self._there().pid
 
     def _there(self) -> Forwarder:
-        if self._forwarder is None or self._forwarder.has_ended():
+        if self._forwarder is not None and self._forwarder.has_ended():
+            self._forwarder.close()
+            self._forwarder = None
+        if self._forwarder is None:
             netns = self._netns()
             try:
                 self._forwarder = Forwarder.start(netns)

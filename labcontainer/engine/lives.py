@@ -96,8 +96,10 @@ class Lives:
             handle.start()
         except (errors.LabError, OSError) as error:
             _end(handle)
-            self._engine.networks.detach(container)
-            self._failed_to_start(container, error)
+            try:
+                self._engine.networks.detach(container)
+            finally:  # who waits for its end hears of it, whatever can't be taken back
+                self._failed_to_start(container, error)
             raise _as_docker_says(error) from error
         container.state = states.State(
             status=states.RUNNING, pid=handle.pid, started_at=moments.now(),

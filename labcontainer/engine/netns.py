@@ -118,6 +118,7 @@ class NetworkNamespace:
         with self._lock:
             if self._router is not None and self._router.process.poll() is None:
                 return
+            self._end_router()
             if why := self.missing():
                 if why != self._told:
                     print(f"labcontainer daemon: {why}", file=sys.stderr, flush=True)
@@ -126,14 +127,18 @@ class NetworkNamespace:
             plan = usernet.plan(stands_there)
             self._router = usernet.start(plan, "", lambda pid: programs.note(self._noted, pid))
 
+    def _end_router(self) -> None:
+        if self._router is not None:
+            self._router.close()
+        self._router = None
+        programs.end(self._noted)
+
     # --- the end ----------------------------------------------------------------------------------
 
     def close(self, *, remove: bool) -> None:
         """End the way out; with `remove` the namespace too, else the next daemon finds it."""
         with self._lock:
-            if self._router is not None:
-                self._router.close()
-            programs.end(self._noted)
+            self._end_router()
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1

@@ -304,10 +304,11 @@ class Networks:
             return mode
         return "none" if container.config["NetworkDisabled"] else "own"
 
-    def warnings(self, container: Container) -> list[str]:
-        """What this machine lacks for a new container's way out."""
-        missing = self._places.missing() if self.mode(container) == "own" else ""
-        return [missing] if missing else []
+    def warnings(self, container: Container | None = None) -> list[str]:
+        """What this machine lacks for its networks, or for those of one container."""
+        missing = self._places.missing()
+        concerned = container is None or self.mode(container) == "own"
+        return [missing] if missing and concerned else []
 
     def files(self, container: Container) -> None:
         """Write the container's hostname, hosts and resolv.conf."""

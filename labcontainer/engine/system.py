@@ -74,6 +74,7 @@ def info(engine: Engine, *, debug: bool = False) -> Document:
         **_parts(),
         **_abilities(),
         **_nothing(),
+        "Warnings": engine.networks.warnings() or None,
     }
 
 
@@ -153,7 +154,6 @@ def _nothing() -> Document:
         "ContainerdCommit": commit,
         "RuncCommit": {"ID": VERSION, "Expected": VERSION},
         "InitCommit": commit,
-        "Warnings": None,
     }  # fmt: skip
 
 

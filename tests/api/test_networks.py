@@ -20,7 +20,7 @@ from tests.api.world import Daemon, wait_for
 pytestmark = pytest.mark.requires("root", "docker", "busybox", "nft")
 
 JSON = {"Content-Type": "application/json"}
-SERVE = "while true; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\nhere\\n' | nc -l -p 80; done"
+SERVE = "echo here > /tmp/index.html; httpd -f -p 80 -h /tmp"  # a process a connection
 
 
 @pytest.fixture(autouse=True)

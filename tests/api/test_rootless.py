@@ -25,7 +25,9 @@ from tests.system import net_world
 from tests.system.net_world import HOST, OUTSIDE, World
 
 pytestmark = [
-    pytest.mark.requires("root", "docker", "busybox", "overlay-userns", "slirp4netns", "nft"),
+    pytest.mark.requires(
+        "root", "docker", "busybox", "overlay-userns", "slirp4netns", "nft", "bridge"
+    ),
     pytest.mark.skipif(not os.path.exists("/dev/net/tun"), reason="no tun driver: /dev/net/tun"),
 ]
 
@@ -57,6 +59,15 @@ class WithoutTun(UserDaemon):
     """One that may not open the tun device."""
 
     SCRIPT = AS_USER.replace("chmod 666", "chmod 600")
+
+
+class WithoutRules(UserDaemon):
+    """One that can't make packet rules: nft's library is hidden, and so are the commands."""
+
+    SCRIPT = (
+        "for one in $(ldconfig -p | awk '/libnftables/{{print $NF}}') $(which nft "
+        "iptables-restore iptables-legacy-restore); do mount --bind /dev/null $one; done" + AS_USER
+    )
 
 
 @pytest.fixture(scope="module")
@@ -256,11 +267,11 @@ def test_nothing_outlives_daemon_and_containers(daemon: Daemon) -> None:
 # --- the way out ----------------------------------------------------------------------------------
 
 
-def only(tool: str, place: Path) -> str:
-    """A PATH on which of the two programs there is this one alone."""
+def path_without(place: Path, *names: str) -> str:
+    """A PATH with all programs but these."""
     place.mkdir()
     for folder in ("/usr/sbin", "/usr/bin"):
-        for name in {*os.listdir(folder)} - ({"slirp4netns", "pasta"} - {tool}):
+        for name in {*os.listdir(folder)} - {*names}:
             if not (place / name).is_symlink():
                 (place / name).symlink_to(f"{folder}/{name}")
     return str(place)
@@ -304,15 +315,15 @@ def goes_out(world: World, daemon: UserDaemon, own: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tool", "own"),
+    ("absent", "own"),
     [
-        ("slirp4netns", "10.0.2.100"),
-        pytest.param("pasta", HOST, marks=pytest.mark.requires("pasta")),
+        ("pasta", "10.0.2.100"),
+        pytest.param("slirp4netns", HOST, marks=pytest.mark.requires("pasta")),
     ],
 )
-def test_the_way_out(other: Path, tool: str, own: str) -> None:
+def test_the_way_out(other: Path, absent: str, own: str) -> None:
     daemon = UserDaemon(other)
-    daemon.env["PATH"] = only(tool, other / "bin")
+    daemon.env["PATH"] = path_without(other / "bin", absent)
     net_world.run(goes_out, daemon, own)
 
 
@@ -330,6 +341,22 @@ def test_without_a_way_out(other: Path) -> None:
         daemon.docker("exec", "web", "ping", "-c", "1", "-W", "2", "db")
         wait_for(lambda: answers(port_of(daemon, "web")))
         assert daemon.said().count(why) == 1
+    finally:
+        daemon.clean()
+        assert daemon.stop() == 0
+
+
+def test_without_packet_rules(other: Path) -> None:
+    """Who asked for no network runs without, and is told so; who did gets the reason."""
+    daemon = WithoutRules(other).start()
+    why = "nft rules: neither libnftables.so.1 nor nft is installed; install the package nftables"
+    try:
+        assert daemon.docker("run", "--rm", "busybox", "ls", "/sys/class/net") == "lo"
+        assert f"containers have no network: {why}" in daemon.said()
+        assert why in daemon.call("docker", "info").stderr.decode()
+        daemon.docker("network", "create", "own")
+        assert why in daemon.fails("run", "--rm", "--network", "own", "busybox", "true")[1]
+        assert why in daemon.fails("run", "--rm", "-p", "80", "busybox", "true")[1]
     finally:
         daemon.clean()
         assert daemon.stop() == 0
