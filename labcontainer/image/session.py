@@ -125,8 +125,9 @@ class Session:
         if length is not None:
             headers["Content-Length"] = str(length)
         for _ in range(2):
-            answer = self._follow(method, url, self._with_authorization(headers, scope), body)
-            if answer.status != 401 or not self._answer(answer, scope):
+            answer, end = self._follow(method, url, self._with_authorization(headers, scope), body)
+            # Another host that asks who we are is told nothing: the password is this registry's.
+            if answer.status != 401 or not self._is_own(end) or not self._answer(answer, scope):
                 break
             answer.drain_conn()
             answer.release_conn()
@@ -134,25 +135,30 @@ class Session:
 
     def _follow(
         self, method: str, url: str, headers: dict[str, str], body: Callable[[], Body] | None
-    ) -> urllib3.BaseHTTPResponse:
+    ) -> tuple[urllib3.BaseHTTPResponse, str]:
+        """The answer at the end of all redirects, and the address that gave it."""
         for _ in range(MOST_REDIRECTS):
+            if self.place.url.startswith("https:") and not url.startswith("https:"):
+                raise RegistryError(f"{self.place.registry} leads from HTTPS to {url[:100]!r}")
+            if not self._is_own(url):
+                headers = {name: value for name, value in headers.items()
+                           if name != "Authorization"}  # fmt: skip
             answer = self._pool.request(
                 method, url, headers=headers, body=body() if body else None, redirect=False,
                 preload_content=False, decode_content=False,
             )  # fmt: skip
             target = answer.headers.get("Location", "")
             if answer.status not in (301, 302, 303, 307, 308) or not target:
-                return answer
+                return answer, url
             answer.drain_conn()
             answer.release_conn()
-            there = urljoin(url, target)
-            if urlsplit(url).scheme == "https" and urlsplit(there).scheme != "https":
-                raise RegistryError(f"{self.place.registry} leads from HTTPS to {there[:100]}")
-            if urlsplit(there).netloc != urlsplit(url).netloc:
-                headers = {name: value for name, value in headers.items()
-                           if name != "Authorization"}  # fmt: skip
-            url = there
+            url = urljoin(url, target)
         raise RegistryError(f"{self.place.registry} leads from one address to the next without end")
+
+    def _is_own(self, url: str) -> bool:
+        """Whether an address is the registry's own, and not where it has sent us."""
+        there, here = urlsplit(url), urlsplit(self.place.url)
+        return (there.scheme, there.netloc) == (here.scheme, here.netloc)
 
     def unreachable(self, error: Exception) -> RegistryError:
         """The error that says why the registry gave no answer."""
@@ -293,4 +299,5 @@ def _said(data: bytes, status: int) -> str:
         text = "; ".join(texts)
     except (ValueError, KeyError, TypeError, AttributeError):
         text = ""
-    return " ".join(text.split())[:300] or f"HTTP status {status}"
+    words = "".join(one if one.isprintable() else " " for one in text).split()  # no escapes
+    return " ".join(words)[:300] or f"HTTP status {status}"

@@ -34,6 +34,7 @@ _NAME = re.compile(
 )
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _UPLOAD = re.compile(r"[0-9a-f]{32}")
+_UNFINISHED = re.compile(r"\.[0-9a-f]{12}\.new$")  # see files.write_atomically
 LONGEST_NAME = 255
 YOUNG = 3600  # seconds that content without a manifest is kept: its push may still go on
 
@@ -292,7 +293,7 @@ def _list(folder: str) -> Iterator[str]:
         names = os.listdir(folder)
     except FileNotFoundError:
         return
-    yield from (name for name in names if not name.endswith(".new"))
+    yield from (name for name in names if not _UNFINISHED.search(name))
 
 
 def _read(path: str) -> str:

@@ -19,13 +19,13 @@ from labcontainer.image import documents
 from labcontainer.image.documents import Descriptor, Index
 from labcontainer.record import Record
 from labcontainer.registry.access import Passwords
+from labcontainer.registry.bodies import Body
 from labcontainer.registry.repositories import RefusedError, Repositories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-CHUNK = 1 << 20
 QUIET = 60  # seconds without a byte before a connection is closed
 LONGEST_LIST = 1000
 JSON = "application/json"
@@ -111,13 +111,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Find the call and make it; HEAD, PUT and the others come here too."""
-        url = urlsplit(self.path)
-        self.words = {name: values[-1] for name, values in
-                      parse_qs(url.query, keep_blank_values=True).items()}  # fmt: skip
-        self._unread = self._body_length()
+        self.body = Body(self.rfile)
         try:
+            path = self._read_head()
             self._authorize()
-            call, parts = _find(self.command, url.path)
+            call, parts = _find(self.command, path)
             if self.server.options.read_only and self.command not in ("GET", "HEAD"):
                 raise RefusedError("DENIED", "this registry can only be read", 403)
             call(self, *parts)
@@ -131,9 +129,28 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         except OSError as error:
             self._refuse(RefusedError("UNKNOWN", f"the registry's disk: {error.strerror}", 507))
-        self._pass_over()
+        if self.body.is_long:  # what a refused request still sends: a little is read
+            self.close_connection = True
+        elif not self.close_connection:
+            self.body.pass_over()
 
     do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = do_GET
+
+    def _read_head(self) -> str:
+        """What the first lines say: the path, the words behind it, the length of the body."""
+        try:
+            url = urlsplit(self.path)
+            self.words = {name: values[-1] for name, values in
+                          parse_qs(url.query, keep_blank_values=True).items()}  # fmt: skip
+        except ValueError as error:
+            self.close_connection = True
+            raise RefusedError("UNSUPPORTED", f"a bad address: {error}", 400) from None
+        try:
+            self.body = Body.of(self.rfile, self.headers)
+        except RefusedError:
+            self.close_connection = True  # nobody knows where the next request would begin
+            raise
+        return url.path
 
     def _authorize(self) -> None:
         passwords = self.server.passwords
@@ -146,56 +163,6 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         return True
 
-    # --- bodies -----------------------------------------------------------------------------------
-
-    def _body_length(self) -> int:
-        """Bytes of the body that are still to be read; -1 for a chunked one."""
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            return -1
-        length = self.headers.get("Content-Length", "0")
-        return int(length) if length.isdecimal() else 0
-
-    def body(self) -> Iterator[bytes]:
-        """The request's body, piece by piece."""
-        if self._unread == -1:
-            yield from self._chunks()
-        while self._unread > 0:
-            data = self.rfile.read(min(CHUNK, self._unread))
-            if not data:
-                self.close_connection = True
-                raise ConnectionResetError("the body ended early")
-            self._unread -= len(data)
-            yield data
-
-    def _chunks(self) -> Iterator[bytes]:
-        """RFC 9112, 7.1."""
-        while True:
-            try:
-                left = int(self.rfile.readline(1024).partition(b";")[0], 16)
-            except ValueError:
-                self.close_connection = True
-                raise RefusedError("SIZE_INVALID", "a chunk without a size", 400) from None
-            if left == 0:
-                break
-            while left:
-                data = self.rfile.read(min(CHUNK, left))
-                if not data:
-                    self.close_connection = True
-                    raise ConnectionResetError("the body ended early")
-                left -= len(data)
-                yield data
-            self.rfile.readline(1024)
-        while self.rfile.readline(1024).strip():
-            pass  # trailers
-        self._unread = 0
-
-    def _pass_over(self) -> None:
-        """What a refused request still sends: a little is read, for much the connection ends."""
-        if self._unread == -1 or self._unread > CHUNK:
-            self.close_connection = True
-        elif self._unread:
-            self.rfile.read(self._unread)
-
     # --- answers ----------------------------------------------------------------------------------
 
     def answer(self, status: int, headers: dict[str, str] | None = None, data: bytes = b"") -> None:
@@ -206,7 +173,7 @@ class Handler(BaseHTTPRequestHandler):
             found.setdefault("Content-Length", str(len(data)))
         for name, value in found.items():
             self.send_header(name, value)
-        if self._unread == -1 or self._unread > CHUNK:
+        if self.close_connection or self.body.is_long:
             self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
@@ -251,7 +218,7 @@ class Handler(BaseHTTPRequestHandler):
         last = self.words.get("last", "")
         rest = [one for one in found if one > last] if last else found
         text = self.words.get("n", str(LONGEST_LIST))
-        if not text.isdecimal():
+        if not text.isdecimal() or len(text) > 18:
             raise RefusedError("PAGINATION_NUMBER_INVALID", f"invalid n {text[:20]!r}", 400)
         count = min(int(text), LONGEST_LIST)
         page = rest[:count]
@@ -269,7 +236,7 @@ class Handler(BaseHTTPRequestHandler):
     def put_manifest(self, name: str, tag_or_digest: str) -> None:
         """Store a manifest."""
         data = b""
-        for part in self.body():
+        for part in self.body:
             data += part
             if len(data) > documents.LARGEST:
                 raise RefusedError("SIZE_INVALID", "the manifest is too large", 413)
@@ -341,14 +308,14 @@ class Handler(BaseHTTPRequestHandler):
         """The next bytes of an upload. What came stays, however the connection ends."""
         with self.server.repositories.upload(name, identity) as writer:
             self._check_range(name, identity, writer.written)
-            for data in self.body():
+            for data in self.body:
                 writer.write(data)
             size = writer.written
         self._accepted(name, identity, size)
 
     def _check_range(self, name: str, identity: str, size: int) -> None:
         said = self.headers.get("Content-Range", "")
-        match = re.fullmatch(r"(?:bytes )?(\d+)-(\d+)(?:/.*)?", said) if said else None
+        match = re.fullmatch(r"(?:bytes )?(\d{1,18})-(\d+)(?:/.*)?", said) if said else None
         if not said or (match and int(match[1]) == size):
             return
         self._accepted(name, identity, size, 416)
@@ -365,7 +332,7 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.repositories.upload(name, identity, digest) as writer:
             if self.headers.get("Content-Range"):
                 self._check_range(name, identity, writer.written)
-            for data in self.body():
+            for data in self.body:
                 writer.write(data)
             self.server.repositories.finish_upload(name, identity, writer, digest)
         self._created(name, digest)
@@ -401,7 +368,7 @@ def _json(value: object) -> bytes:
 
 def _range(text: str, size: int) -> tuple[int, int]:
     """(first, last) byte of a Range header (RFC 9110, 14.2); all of it for several ranges."""
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", text.strip())
+    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", text.strip())
     if match is None or not (match[1] or match[2]):
         return 0, size - 1
     if match[1]:

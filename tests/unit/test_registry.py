@@ -223,6 +223,59 @@ def begin(server: Server, repository: str = "a/b") -> str:
     return headers["Location"]
 
 
+def raw(server: Server, data: bytes) -> bytes:
+    """A request as it is; all of the answer."""
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as sock:
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        found = b""
+        while part := sock.recv(65536):
+            found += part
+    return found
+
+
+POST = b"POST /v2/a/b/blobs/uploads/ HTTP/1.1\r\nHost: r\r\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nabc",
+        POST + b"Content-Length: -1\r\n\r\n",
+        POST + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"GET http://[::1/v2/ HTTP/1.1\r\nHost: r\r\n\r\n",
+        b"GET /v2/_catalog?n=" + b"9" * 5000 + b" HTTP/1.1\r\nHost: r\r\n\r\n",
+    ],
+)
+def test_a_request_that_is_none_gets_one_answer(server: Server, data: bytes) -> None:
+    answer = raw(server, data)
+    assert answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1") == 1, answer[:200]
+
+
+@pytest.mark.parametrize("size", [b"-5", b"0x5", b"5_0", b"", b"F" * 40, b"5\r\nhellothere"])
+def test_a_chunk_that_is_none(server: Server, size: bytes) -> None:
+    """A size below 0 was a read without end, into memory."""
+    where = begin(server).encode()
+    head = b"PATCH " + where + b" HTTP/1.1\r\nHost: r\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = raw(server, head + size + b"\r\nhello\r\n0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1") == 1, answer[:200]
+
+
+def test_a_range_of_endless_digits(server: Server) -> None:
+    assert ask(server, "POST", f"/v2/a/b/blobs/uploads/?digest={DIGEST}", BLOB)[0] == 201
+    asked = f"bytes=0-{'9' * 5000}"
+    assert ask(server, "GET", f"/v2/a/b/blobs/{DIGEST}", Range=asked)[0] in (200, 206, 416)
+
+
+def test_a_tag_that_ends_as_a_file_of_ours(server: Server, lab: Store, host: str) -> None:
+    images.image(lab, FILES, names=(f"{host}/app:1.new",))
+    push.push(lab, name(host, "app:1.new"))
+    answer = ask(server, "GET", "/v2/app/tags/list")
+    assert json.loads(answer[2])["tags"] == ["1.new"]
+
+
 @pytest.mark.parametrize("way", ["at once", "post and put", "chunks", "after a restart"])
 def test_uploads(server: Server, tmp_path: Path, way: str) -> None:
     if way == "at once":
@@ -674,6 +727,78 @@ def test_a_password_does_not_follow_to_another_host(
     assert seen == [None]
     trap.shutdown()
     trap.server_close()
+
+
+@pytest.fixture
+def trap() -> Iterator[tuple[str, list[str | None], dict[str, Answer]]]:
+    """Another host: its address, the Authorization of each request to it, its answers."""
+    seen: list[str | None] = []
+    answers: dict[str, Answer] = {}
+
+    class Trap(Liar):
+        def do_GET(self) -> None:
+            seen.append(self.headers.get("Authorization"))
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            super().do_GET()
+
+        do_HEAD = do_POST = do_PATCH = do_PUT = do_GET
+
+    Trap.answers = answers
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Trap)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", seen, answers
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_password_does_not_follow_an_upload_to_another_host(
+    liar: tuple[str, dict[str, Answer]],
+    trap: tuple[str, list[str | None], dict[str, Answer]],
+    lab: Store,
+) -> None:
+    (host, answers), (elsewhere, seen, _) = liar, trap
+    images.image(lab, FILES, names=(f"{host}/app",))
+    auth.remember(host, auth.Credentials("ann", "secret"))
+
+    def upload(it: Liar) -> None:
+        if it.headers.get("Authorization"):
+            it.say(202, Location=f"{elsewhere}/upload")
+        else:
+            it.say(401, WWW_Authenticate='Basic realm="x"')
+
+    answers["uploads"] = upload
+    with pytest.raises(session.RegistryError):
+        push.push(lab, name(host, "app"))
+    assert seen and set(seen) == {None}
+
+
+def test_another_host_gets_no_password_by_asking_for_it(
+    liar: tuple[str, dict[str, Answer]],
+    trap: tuple[str, list[str | None], dict[str, Answer]],
+    lab: Store,
+) -> None:
+    (host, answers), (elsewhere, seen, theirs) = liar, trap
+    honest(answers)
+    answers[LAYER_PATH] = lambda it: it.say(307, Location=f"{elsewhere}/blob")
+    ask_for_it = f'Bearer realm="{elsewhere}/token",service="lab"'
+    theirs["/blob"] = lambda it: it.say(401, WWW_Authenticate=ask_for_it)
+    theirs["/token"] = lambda it: it.say(200, b'{"token": "t"}')
+    auth.remember(host, auth.Credentials("ann", "secret"))
+    with pytest.raises(session.RegistryError):
+        pull.pull(lab, name(host, "app"))
+    assert seen and set(seen) == {None}
+
+
+def test_what_a_registry_says_does_not_move_the_cursor(
+    liar: tuple[str, dict[str, Answer]],
+) -> None:
+    host, answers = liar
+    message = "no\x1b]0;title\x07\x1b[2Jsuch\u009b31m\u202ething"
+    data = json.dumps({"errors": [{"code": "\x1b[1mDENIED", "message": message}]}).encode()
+    answers["tags/list"] = lambda it: it.say(400, data)
+    with pytest.raises(session.RegistryError) as caught:
+        registry.Registry(registries.place(host)).tags("a")
+    assert str(caught.value).isprintable() and "such" in str(caught.value)
 
 
 def test_tokens_by_both_ways(liar: tuple[str, dict[str, Answer]], lab: Store) -> None:
