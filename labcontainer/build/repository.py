@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 
 from labcontainer import errors
 from labcontainer.build.tree import Tree
@@ -74,6 +75,7 @@ def clone(word: str, path: str) -> str:
     _git(path, "checkout", "--quiet", "--detach", commit)
     if os.path.lexists(f"{path}/.gitmodules"):
         _git(path, "submodule", "--quiet", "update", "--init", "--recursive", "--depth", "1")
+    shutil.rmtree(f"{path}/.git")  # no COPY takes it: the address in it may have a password
     inner = Tree((path,)).resolve(wanted.folder)
     if not os.path.isdir(f"{path}/{inner}"):
         raise errors.LabError(f"error setting git context, {wanted.folder!r} is not a directory")

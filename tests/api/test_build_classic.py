@@ -209,6 +209,15 @@ def test_a_repository_as_context(
     assert client.images.get("app").labels == dict([label])
 
 
+def test_the_books_of_the_repository_stay_out_of_the_image(
+    client: Any, served: tuple[str, list[str]]
+) -> None:
+    """`.git/config` has the address, with the password that may be in it."""
+    list(client.api._stream_helper(_post(client, {"remote": served[0], "tag": "app", "rm": True})))
+    seen = client.containers.run("app", ["find", "/src"], remove=True, network_mode="none")
+    assert b"/src/Dockerfile" in seen and b".git" not in seen
+
+
 def _post(client: Any, words: dict[str, Any]) -> Any:
     """docker-py itself sends `remote` only where it finds the address to be a URL it knows."""
     api = client.api
