@@ -136,6 +136,7 @@ def _serve(options: Options, listeners: list[socket.socket]) -> int:
     except BaseException:
         zygote.close()
         raise
+    engine.live_restore = options.live_restore
     engine.recover()
     servers = [server.Server(one, engine, debug=options.debug) for one in listeners]
     with _Ends() as ends:

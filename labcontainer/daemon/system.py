@@ -35,7 +35,7 @@ def info(call: Call) -> None:
 def df(call: Call) -> None:
     """GET /system/df."""
     kinds = call.texts("type") or ["container", "image", "volume", "build-cache"]
-    call.reply(system.disk_usage(call.engine, kinds))
+    call.reply(system.disk_usage(call.engine, kinds, call.version))
 
 
 def events(call: Call) -> None:

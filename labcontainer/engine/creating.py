@@ -138,6 +138,9 @@ def with_defaults(host: Document) -> Document:
     found["IpcMode"] = host["IpcMode"] or "private"
     found["CgroupnsMode"] = host["CgroupnsMode"] or ("host" if host["Privileged"] else "private")
     found["ShmSize"] = host["ShmSize"] or 64 << 20
+    swappiness, processes = host["MemorySwappiness"], host["PidsLimit"]
+    found["MemorySwappiness"] = None if swappiness == -1 else swappiness
+    found["PidsLimit"] = processes if processes and processes > 0 else None
     found["Runtime"] = host["Runtime"] or "labcontainer"
     found["LogConfig"] = {"Type": host["LogConfig"]["Type"] or "json-file",
                           "Config": host["LogConfig"]["Config"]}  # fmt: skip

@@ -33,6 +33,7 @@ class Engine:
         from labcontainer.engine.volumes import Volumes
 
         self.home = home
+        self.live_restore = False  # whether containers run on when it ends
         self._overlays: bool | None = None
         self.runtime_root = f"{home}/engine/runtime"
         self.zygotes = Zygotes(zygote, using)
@@ -44,6 +45,7 @@ class Engine:
         self.volumes = Volumes(self.records, self.events, f"{home}/engine/volumes")
         self.networks = Networks(self.records, self.events, _ledger(home), f"{home}/engine")
         self.images = Images(self.store, self.events)
+        self.images.records = self.records
         self.containers = Containers(self)
         self.execs = Execs(self)
         self.images.in_use = self.containers.user_of_image

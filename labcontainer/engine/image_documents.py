@@ -74,8 +74,8 @@ def summary(image: Image, store: Store, version: Version) -> Document:
     return found
 
 
-def inspect(image: Image, store: Store, version: Version) -> Document:
-    """All of an image."""
+def inspect(image: Image, store: Store, version: Version, tagged: str = "") -> Document:
+    """All of an image; `tagged` is when it got its last name."""
     config, size = image.config, Snapshots(store).size(image)
     last = config.history[-1] if config.history else {}
     found: Document = {
@@ -95,7 +95,7 @@ def inspect(image: Image, store: Store, version: Version) -> Document:
         "Size": size,
         "GraphDriver": {"Name": "overlay2", "Data": directories(image, store)},
         "RootFS": {"Type": "layers", "Layers": list(config.diff_ids)},
-        "Metadata": {"LastTagTime": moments.NEVER},
+        "Metadata": {"LastTagTime": tagged or moments.NEVER},
     }
     if config.platform.variant:
         found["Variant"] = config.platform.variant

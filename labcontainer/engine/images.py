@@ -12,6 +12,7 @@ from labcontainer.engine import (
     image_filters,
     image_removal,
     image_usage,
+    moments,
 )
 from labcontainer.engine.image_builds import Builds
 from labcontainer.image import collecting, holds, reference
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from labcontainer.engine.events import Events
+    from labcontainer.engine.records import Records
     from labcontainer.image.compression import Readable
     from labcontainer.image.documents import Descriptor, Platform
     from labcontainer.image.packing import Layer
@@ -40,6 +42,7 @@ class Images:
     """The images of one store.
 
     Attributes:
+        records: where the time of an image's last tag is kept; set by the engine.
         in_use: what uses an image, by its id: "image is being used by running container
             1234abcd5678", or by a "stopped container"; "" for nothing. Set by the engine.
     """
@@ -47,6 +50,7 @@ class Images:
     def __init__(self, store: Store, events: Events) -> None:
         self.store = store
         self._events = events
+        self.records: Records | None = None
         self.in_use: Callable[[str], str] = _nobody
         self.builds = Builds(self)
         self._holding = threading.Lock()
@@ -131,7 +135,9 @@ class Images:
 
     def inspect(self, name_or_id: str, version: tuple[int, int] = (1, 44)) -> Document:
         """All of an image, in Docker's shape."""
-        return image_documents.inspect(self.find(name_or_id), self.store, version)
+        image = self.find(name_or_id)
+        tagged = self.records.get_meta(f"tagged {image.id}") if self.records else ""
+        return image_documents.inspect(image, self.store, version, tagged)
 
     def history(self, name_or_id: str) -> list[Document]:
         """An image's instructions, the newest first."""
@@ -212,6 +218,10 @@ class Images:
     def tell(self, action: str, image: Image, name: str = "") -> None:
         """Tell who listens: an image's labels are the event's attributes, with a name."""
         labels = image_documents.labels(image)
+        if self.records is not None and action == "tag":
+            self.records.set_meta(f"tagged {image.id}", moments.now())
+        if self.records is not None and action == "delete":
+            self.records.delete_meta(f"tagged {image.id}")
         self._events.tell_all("image", action, image.id, {**labels, "name": name or image.id})
 
     def tell_transfer(self, action: str, image: Image, name: Reference) -> None:

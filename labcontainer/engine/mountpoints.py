@@ -121,7 +121,7 @@ def bind(word: str) -> Document:
         one |= {"Propagation": "rprivate", "_create": True}
     else:
         one = _volume(parts[0], place)
-    one["Mode"] = ",".join(options)
+    one["Mode"] = ",".join(options) or ("z" if parts[0] and kind == "volume" else "")
     for option in options:
         if option in ("ro", "rw"):
             one["RW"] = option == "rw"

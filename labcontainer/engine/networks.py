@@ -134,6 +134,7 @@ class Networks:
         shown = {key: value for key, value in network.items() if not key.startswith("_")}
         if network["Name"] == "bridge":
             shown["IPAM"] = {**network["IPAM"], "Config": self._places.default_config()}
+            shown["Options"] = networkspec.DEFAULT_OPTIONS
         shown["Containers"] = self._members(network) if containers else {}
         return shown
 

@@ -27,6 +27,13 @@ WITH_LINKS = (
     "container type network can't be used with links. This would result in undefined behavior"
 )
 DEFAULT_BRIDGE = "lcbr0"
+DEFAULT_OPTIONS = {
+    "com.docker.network.bridge.default_bridge": "true",
+    ICC: "true",
+    MASQUERADE: "true",
+    HOST_IP: "0.0.0.0",
+    BRIDGE_NAME: DEFAULT_BRIDGE,
+}
 # The upper half of the pool: the default bridge, which is made when it is needed, takes from below.
 POOL = "10.231.128.0/17"
 

@@ -101,6 +101,11 @@ class Records:
         with self._lock:
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
+    def delete_meta(self, key: str) -> None:
+        """Forget a single value; quiet if there is none."""
+        with self._lock:
+            self._db.execute("DELETE FROM meta WHERE key = ?", (key,))
+
     def close(self) -> None:
         """Write the log into the file and close it."""
         with self._lock:

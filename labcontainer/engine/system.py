@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import os
 import platform
 import socket
@@ -73,8 +74,9 @@ def info(engine: Engine, *, debug: bool = False) -> Document:
         **_machine(),
         **_parts(),
         **_abilities(),
+        "LiveRestoreEnabled": engine.live_restore,
         **_nothing(),
-        "Warnings": engine.networks.warnings() or None,
+        "Warnings": engine.networks.warnings(),
     }
 
 
@@ -94,8 +96,8 @@ def _machine() -> Document:
     kernel = os.uname()
     return {
         "KernelVersion": kernel.release,
-        "OperatingSystem": _operating_system(),
-        "OSVersion": "",
+        "OperatingSystem": _os_release("PRETTY_NAME", "Linux"),
+        "OSVersion": _os_release("VERSION_ID"),
         "OSType": "linux",
         "Architecture": kernel.machine,
         "NCPU": os.cpu_count(),
@@ -128,12 +130,12 @@ def _abilities() -> Document:
     security = ["name=seccomp,profile=builtin", "name=cgroupns"]
     security += ["name=rootless"] if inside.in_user_namespace() else []
     able = ("MemoryLimit", "SwapLimit", "CpuCfsPeriod", "CpuCfsQuota", "CPUShares", "CPUSet",
-            "PidsLimit", "IPv4Forwarding", "LiveRestoreEnabled")  # fmt: skip
+            "PidsLimit", "IPv4Forwarding")  # fmt: skip
     return {
         **dict.fromkeys(able, True),
         "OomKillDisable": _cgroup_version() == "1",
-        "BridgeNfIptables": False,
-        "BridgeNfIp6tables": False,
+        "BridgeNfIptables": _is_on("iptables"),
+        "BridgeNfIp6tables": _is_on("ip6tables"),
         "ExperimentalBuild": False,
         "SecurityOptions": security,
     }
@@ -153,8 +155,14 @@ def _nothing() -> Document:
         "Isolation": "",
         "ContainerdCommit": commit,
         "RuncCommit": {"ID": VERSION, "Expected": VERSION},
-        "InitCommit": commit,
+        "InitCommit": {"ID": _init_version(), "Expected": _init_version()},
     }  # fmt: skip
+
+
+def _is_on(tables: str) -> bool:
+    """Whether frames between the ports of all bridges pass these rules; ours need it not."""
+    path = f"/proc/sys/net/bridge/bridge-nf-call-{tables}"
+    return files.exists(path) and files.read(path) == "1"
 
 
 def _cgroup_version() -> str:
@@ -163,18 +171,35 @@ def _cgroup_version() -> str:
     return "2" if cgroupfs.is_version_2() else "1"
 
 
-def _operating_system() -> str:
-    """os-release(5)'s name of this system."""
+def _os_release(name: str, default: str = "") -> str:
+    """A value of os-release(5)."""
     try:
         lines = files.read("/etc/os-release").splitlines()
     except OSError:
-        return "Linux"
+        return default
     found = dict(line.partition("=")[::2] for line in lines)
-    return found.get("PRETTY_NAME", "Linux").strip('"')
+    return found.get(name, default).strip('"')
 
 
-def disk_usage(engine: Engine, kinds: Iterable[str]) -> Document:
-    """`GET /system/df`.
+@functools.cache
+def _init_version() -> str:
+    """What the program of `--init` says of itself: `tini version 0.19.0`."""
+    import subprocess
+
+    from labcontainer.engine import single
+
+    try:
+        words = [single.find_init(), "--version"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=5, check=False)
+    except (errors.LabError, OSError, subprocess.SubprocessError):
+        return ""
+    return (done.stdout.split() or [""])[-1]
+
+
+def disk_usage(
+    engine: Engine, kinds: Iterable[str], version: tuple[int, int] = (1, 44)
+) -> Document:
+    """`GET /system/df`, in the shape of an API's version.
 
     Raises:
         UsageError: a kind that there is not.
@@ -184,7 +209,7 @@ def disk_usage(engine: Engine, kinds: Iterable[str]) -> Document:
         if kind not in KINDS:
             raise errors.UsageError(f"unknown object type: {kind}")
     counts = collections.Counter(one.image_id for one in engine.containers.all())
-    images = engine.images.usage(containers=counts.__getitem__)
+    images = engine.images.usage(version, counts.__getitem__)
     if "image" in kinds:
         found |= {key: images[key] for key in ("LayersSize", "Images")}
     if "container" in kinds:
