@@ -44,3 +44,22 @@ def _span(text: str, letters: str) -> tuple[str, str]:
 
 def _wrong(text: str) -> UsageError:
     return UsageError(f"{text!r} is no duration, such as 1h30m or 10s")
+
+
+def text(nanoseconds: int) -> str:
+    """The duration as Go prints it: `1h0m0s`, `1m30s`, `1.5s`, `200ms`, `0s`."""
+    sign, rest = "-" if nanoseconds < 0 else "", abs(nanoseconds)
+    for unit, larger in (("ns", "us"), ("µs", "ms"), ("ms", "s")):
+        if 0 < rest < NANOSECONDS[larger]:
+            return f"{sign}{_decimal(rest, NANOSECONDS[unit])}{unit}"
+    minutes, rest = divmod(rest, NANOSECONDS["m"])
+    hours, minutes = divmod(minutes, 60)
+    before = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
+    return f"{sign}{before}{_decimal(rest, NANOSECONDS['s'])}s"
+
+
+def _decimal(number: int, unit: int) -> str:
+    """So many of a unit, without the noughts at the end of a fraction."""
+    whole, part = divmod(number, unit)
+    digits = f"{part:0{len(str(unit)) - 1}}".rstrip("0") if part else ""
+    return f"{whole}.{digits}" if digits else str(whole)

@@ -1,8 +1,7 @@
 """The labels by which Compose knows its own at a daemon, the same as Docker Compose's.
 
 So `docker compose ps` lists a project that was made here, and ours one that was made there. The
-hash tells whether a container still is what the file says; each implementation has its own, and
-makes the other's containers anew at the next `up`.
+hash tells whether a container still is what the file says: hashing.py.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import json
 from typing import Any
 
 import labcontainer
+from labcontainer.compose import hashing
 from labcontainer.compose.model import Project, Service, Shared
 from labcontainer.compose.scalars import Tree
 
@@ -32,9 +32,6 @@ WORKING_DIR = f"{_PREFIX}project.working_dir"
 CONFIG_FILES = f"{_PREFIX}project.config_files"
 ENVIRONMENT_FILE = f"{_PREFIX}project.environment_file"
 
-# What changes without the containers having to be made anew.
-_NOT_HASHED = {"build", "pull_policy", "scale", "depends_on", "profiles", "develop", "attach"}
-
 
 def digest(value: Any) -> str:
     """SHA-256 of a value's JSON, keys sorted."""
@@ -44,12 +41,8 @@ def digest(value: Any) -> str:
 
 def config_hash(service: Service, copied: dict[str, str] | None = None) -> str:
     """The hash of what a container is made from; `copied` is the content of files put into it."""
-    words: Tree = {key: value for key, value in service.words.items() if key not in _NOT_HASHED}
-    if "deploy" in words:
-        deploy = {key: value for key, value in words["deploy"].items() if key != "replicas"}
-        words["deploy"] = deploy
-    words["image"] = service.image
-    return digest([words, copied] if copied else words)
+    hashed = hashing.service(service.words)
+    return digest([hashed, copied]) if copied else hashed
 
 
 def container(project: Project, service: Service, number: int, hashed: str) -> dict[str, str]:
@@ -74,11 +67,12 @@ def container(project: Project, service: Service, number: int, hashed: str) -> d
 
 def shared(project: Project, one: Shared, kind: str) -> dict[str, str]:
     """The labels of a network or volume; `kind` is NETWORK or VOLUME."""
+    usual: Tree = {"ipam": {}} if kind == NETWORK else {"driver": "local"}
     return {
         **one.words.get("labels", {}),
         PROJECT: project.name,
         kind: one.key,
-        HASH: digest({"name": one.name, **one.words}),
+        HASH: hashing.shared({**usual, **one.words, "name": one.name}),
         VERSION: version(),
     }
 

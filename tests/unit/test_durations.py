@@ -34,3 +34,20 @@ def test_parts_add_up(parts: list[tuple[int, str]]) -> None:
     text = "".join(f"{number}{unit}" for number, unit in parts) or "0"
     wanted = sum(number * durations.NANOSECONDS[unit] for number, unit in parts)
     assert durations.parse(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "text"),
+    [
+        (0, "0s"), (1, "1ns"), (1500, "1.5µs"), (2 * 10**8, "200ms"), (10**9, "1s"),
+        (1500 * 10**6, "1.5s"), (90 * 10**9, "1m30s"), (3600 * 10**9, "1h0m0s"),
+        (-2 * 10**9, "-2s"), (3600 * 10**9 + 10**6, "1h0m0.001s"),
+    ],
+)  # fmt: skip
+def test_as_go_prints_them(nanoseconds: int, text: str) -> None:
+    assert durations.text(nanoseconds) == text
+
+
+@given(st.integers(-(10**17), 10**17))
+def test_what_is_printed_reads_the_same(nanoseconds: int) -> None:
+    assert durations.parse(durations.text(nanoseconds)) == nanoseconds
