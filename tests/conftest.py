@@ -68,7 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
     a test that works as another user in another run then fails.
     """
     _hear_interrupts()
-    if config.option.basetemp is None:
+    if config.option.basetemp is None or _is_worker(config):
         for path in Path(tempfile.gettempdir()).glob("pytest-lc-*"):
             if not Path("/proc", path.name.rpartition("-")[2]).exists():
                 shutil.rmtree(path, ignore_errors=True)  # of a run that was killed
