@@ -127,11 +127,12 @@ def test_options_that_are_off(daemon: Daemon, option: str, why: str) -> None:
 
 
 @pytest.mark.requires("ipv6")
-@pytest.mark.parametrize("where", ["[::]:", "[::1]:"])
+@pytest.mark.parametrize("where", ["::", "::1"])
 def test_a_container_without_ipv6_is_reached_by_it(daemon: Daemon, where: str) -> None:
-    run(daemon, "web", "-p", f"{where}:80", script=SERVE)
+    run(daemon, "web", "-p", f"[{where}]::80", script=SERVE)
     number = port(daemon, "web")
-    assert daemon.docker("port", "web", "80").startswith(where)
+    shown = daemon.docker("port", "web", "80").replace("[", "").replace("]", "")
+    assert shown == f"{where}:{number}"  # docker 20.10 writes no brackets
     assert hears("::1", number) == "hello\n"
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", number), timeout=2)

@@ -116,6 +116,8 @@ test_all_exposed_ports_and_udp = networks.test_all_exposed_ports_and_udp
 test_a_port_that_is_taken = networks.test_a_port_that_is_taken
 test_localhost_by_ipv6 = options.test_a_container_without_ipv6_is_reached_by_it
 test_localhost_of_a_network_with_ipv6 = options.test_localhost_of_a_network_with_ipv6
+test_icc = options.test_without_icc_only_published_ports_are_reached
+test_an_address_for_all_ports_and_an_mtu = options.test_an_address_for_all_ports_and_an_mtu
 test_large_bodies_both_ways = options.test_large_bodies_both_ways_and_the_end_of_each
 test_datagrams = options.test_datagrams
 test_carried_again = options.test_it_is_carried_again_by_the_next_daemon
@@ -188,6 +190,9 @@ def test_bridges_are_in_a_namespace_of_the_daemons(daemon: Daemon) -> None:
     assert "lcuser" not in networks.links()
     assert "lcuser" not in networks.rules()
     assert "Uid:\t1000\t1000" in Path(f"/proc/{forwarder}/status").read_text()
+    as_user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--"]
+    into = ["nsenter", "-t", str(forwarder), "-U", "-n", "--preserve-credentials", "ip", "link"]
+    assert "lcuser" in subprocess.run([*as_user, *into], capture_output=True, text=True).stdout
 
 
 def test_a_port_below_1024_is_roots(daemon: Daemon) -> None:
