@@ -114,6 +114,23 @@ def short(identity: str, whole: bool = False) -> str:
     return identity if whole else identity.removeprefix("sha256:")[:12]
 
 
+_ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t",
+            "\v": "\\v", "\\": "\\\\", '"': '\\"'}  # fmt: skip
+
+
+def quoted(text: str) -> str:
+    """A text in quotes, as Go's strconv.Quote: what moves a terminal's cursor is written out."""
+    return f'"{"".join(_ESCAPES.get(one) or printable(one) for one in text)}"'
+
+
+def printable(text: str) -> str:
+    """A stranger's text without what a terminal would obey, which is written out instead."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode()
+        for one in text
+    )
+
+
 def ellipsis(text: str, most: int) -> str:
     """At most so many letters, the last of which says that some are missing."""
     return text if len(text) <= most else text[: most - 1] + "…"

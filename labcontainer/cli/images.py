@@ -258,14 +258,14 @@ def history_rows(image: Image, *, whole: bool, human: bool) -> list[Row]:
     for one in image.config.history or ({},) * len(sizes):
         size = 0 if one.get("empty_layer") or not sizes else sizes.pop(0)
         created = _created(str(one.get("created", "")))
-        command = " ".join(str(one.get("created_by", "")).split())
+        command = form.printable(" ".join(str(one.get("created_by", "")).split()))
         rows.append({
             "ID": "<missing>",
             "CreatedSince": f"{moments.ago(created)} ago" if created else "N/A",
             "CreatedAt": looking.date(created) if created else "N/A",
             "CreatedBy": command if whole else form.ellipsis(command, 45),
             "Size": form.size(size) if human else str(size),
-            "Comment": str(one.get("comment", "")),
+            "Comment": form.printable(str(one.get("comment", ""))),
         })  # fmt: skip
     rows.reverse()
     if rows:

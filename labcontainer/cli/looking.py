@@ -106,7 +106,7 @@ def container_row(one: Row, *, whole: bool) -> Row:
     return {
         "ID": form.short(one["Id"], whole),
         "Image": form.short(image) if image.startswith("sha256:") and not whole else image,
-        "Command": f'"{command}"',
+        "Command": form.quoted(command),
         "CreatedAt": local_time(one["Created"]),
         "RunningFor": f"{moments.ago(one['Created'])} ago",
         "Ports": ports(one.get("Ports") or []),

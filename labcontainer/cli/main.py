@@ -226,7 +226,9 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno and error.strerror and error.filename:
         text = f"{error.filename}: {error.strerror}"
     notes = getattr(error, "__notes__", [])
-    return "; ".join(" ".join(part.split()) for part in (text, *notes))
+    from labcontainer.cli import format as form  # a daemon's or a registry's words are in it
+
+    return form.printable("; ".join(" ".join(part.split()) for part in (text, *notes)))
 
 
 def _watch_kernel_calls() -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 
 HEAD_LIMIT = 64 << 10  # bytes of a response's status line and headers
+WHOLE = 256 << 20  # bytes of a body that is taken as one
+DIGITS = 17  # of a length: no body is longer
 CHUNK = 64 << 10
 TIMEOUT = 10  # seconds to connect over TCP
 
@@ -111,7 +113,11 @@ class Response:
         if self._chunked:
             return 0
         length = self.headers.get("content-length", "")
-        return int(length) if length.isdecimal() else -1
+        if not length:
+            return -1
+        if not length.isdecimal() or len(length) >= DIGITS:
+            raise ProtocolError(f"the daemon's answer has the length {length[:20]!r}")
+        return int(length)
 
     def _read_head(self) -> bytes:
         while b"\r\n\r\n" not in self._early:
@@ -159,11 +165,10 @@ class Response:
         return data
 
     def _next_chunk(self) -> bool:
-        size = self._line().partition(b";")[0]
-        try:
-            self._left = int(size, 16)
-        except ValueError:
-            raise ProtocolError(f"the daemon sent a chunk of size {size[:20]!r}") from None
+        size = self._line().partition(b";")[0].strip()
+        if not size or len(size) >= DIGITS or size.strip(b"0123456789abcdefABCDEF"):
+            raise ProtocolError(f"the daemon sent a chunk of size {size[:20]!r}")
+        self._left = int(size, 16)
         if self._left == 0:
             while self._line():
                 pass  # trailers
@@ -175,8 +180,18 @@ class Response:
             yield data
 
     def all(self) -> bytes:
-        """The whole body."""
-        return b"".join(self)
+        """The whole body.
+
+        Raises:
+            ProtocolError: it is larger than any answer.
+        """
+        parts, count = [], 0
+        for data in self:
+            parts.append(data)
+            count += len(data)
+            if count > WHOLE:
+                raise ProtocolError(f"the daemon's answer has over {WHOLE} bytes")
+        return b"".join(parts)
 
     def take_over(self) -> tuple[Socket, bytes]:
         """The connection itself, after 101, and what of its stream was already read."""

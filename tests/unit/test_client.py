@@ -42,9 +42,15 @@ class Server:
                 data = connection.recv(65536)
                 self.asked.append(data)
                 if data:
-                    connection.sendall(self.answers.pop(0))
-                    connection.shutdown(socket.SHUT_WR)
+                    self._answer(connection, self.answers.pop(0))
                     self._read_on(connection)
+
+    def _answer(self, connection: socket.socket, data: bytes) -> None:
+        try:
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the client does not want it all
 
     def _read_on(self, connection: socket.socket) -> None:
         try:
@@ -137,6 +143,10 @@ def test_a_refusal_in_the_daemons_words(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"HTTP/1.1 200 OK\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{[", b"H" * 200_000,
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x2\r\n{}\r\n0\r\n\r\n",
     ],
 )  # fmt: skip
 def test_what_is_no_answer_is_one_line(server: Server, client: api.Client, said: bytes) -> None:
@@ -144,6 +154,15 @@ def test_what_is_no_answer_is_one_line(server: Server, client: api.Client, said:
     with pytest.raises(http.ProtocolError) as caught:
         client.get("/info")
     assert "\n" not in str(caught.value)
+
+
+def test_an_answer_without_end_is_given_up(
+    server: Server, client: api.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "WHOLE", 1 << 20)
+    server.answers.append(b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (2 << 20) + b"{}")
+    with pytest.raises(http.ProtocolError, match="over 1048576 bytes"):
+        client.get("/info")
 
 
 def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

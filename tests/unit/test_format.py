@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labcontainer import errors
-from labcontainer.cli import create, creation, format, lifecycle, looking, run, stats
+from labcontainer.cli import create, creation, format, lifecycle, looking, main, run, stats
 from labcontainer.cli.template import Template, TemplateError
 
 VALUE: dict[str, Any] = {
@@ -222,3 +222,23 @@ def test_what_a_container_uses() -> None:
     assert (found["ID"], found["Name"], found["CPUPerc"]) == ("0123456789ab", "web", "40.00%")
     assert (found["MemUsage"], found["MemPerc"]) == ("2MiB / 12MiB", "16.67%")
     assert (found["NetIO"], found["BlockIO"], found["PIDs"]) == ("1.23kB / 0B", "5kB / 0B", "3")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("sleep 2", '"sleep 2"'),
+        ('echo "a\\b"', '"echo \\"a\\\\b\\""'),
+        ("\x1b]0;title\a", '"\\x1b]0;title\\a"'),
+        ("é 漢\u202e\n", '"é 漢\\u202e\\n"'),
+    ],
+)
+def test_what_a_terminal_would_obey_is_written_out(text: str, shown: str) -> None:
+    """As Go's strconv.Quote has it, and so docker ps."""
+    assert format.quoted(text) == shown
+    assert format.quoted(text).isprintable()
+
+
+def test_an_error_moves_no_cursor() -> None:
+    said = main.one_line(errors.LabError("no\x1b[2J such\n thing\x07"))
+    assert said == "no\\x1b[2J such thing\\x07"
