@@ -31,15 +31,16 @@ class Login(msgspec.Struct):
     auth: str = ""
     serveraddress: str = ""
     identitytoken: str = ""
+    registrytoken: str = ""
 
     def credentials(self) -> Credentials | None:
         """What a registry is shown; None where nothing was given."""
         user, password = self.username, self.password
         if self.auth and not user:
             user, _, password = decoded(self.auth).decode(errors="replace").partition(":")
-        if not user and not self.identitytoken:
+        if not (user or self.identitytoken or self.registrytoken):
             return None
-        return Credentials(user, password, self.identitytoken)
+        return Credentials(user, password, self.identitytoken, self.registrytoken)
 
 
 def decoded(text: str) -> bytes:
@@ -213,11 +214,11 @@ def login(call: Call) -> None:
 
     asked = call.body(Login)
     try:
-        image_transfer.login(asked.serveraddress, asked.credentials() or Credentials())
+        token = image_transfer.login(asked.serveraddress, asked.credentials() or Credentials())
     except DeniedError as error:
         call.reply({"message": image_transfer.words_of(error)}, error.status)
         return
-    call.reply({"IdentityToken": "", "Status": "Login Succeeded"})
+    call.reply({"IdentityToken": token, "Status": "Login Succeeded"})
 
 
 ROUTES = (

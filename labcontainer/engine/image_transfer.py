@@ -285,8 +285,8 @@ def _platform_of(registry: Any, name: Reference, config: documents.Descriptor) -
     return documents.parse_config(data).platform
 
 
-def login(address: str, who: Credentials) -> None:
-    """Prove who someone is to a registry.
+def login(address: str, who: Credentials) -> str:
+    """Prove who someone is to a registry; the identity token that it gives, or "".
 
     Raises:
         DeniedError: it does not believe them. RegistryError: it is none, or can't be reached.
@@ -297,4 +297,6 @@ def login(address: str, who: Credentials) -> None:
     host = host.partition("/")[0]
     if host in ("", "index.docker.io", "registry-1.docker.io"):
         host = reference.HUB
-    Registry(registries.places(host)[-1], who).ping()
+    registry = Registry(registries.places(host)[-1], who)
+    registry.ping()
+    return registry.identity_token

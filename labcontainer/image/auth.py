@@ -25,11 +25,15 @@ _PARAMETER = re.compile(r'([A-Za-z][\w-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]
 
 
 class Credentials(Record):
-    """A name and its password, or an identity token of an earlier login."""
+    """A name and its password, or an identity token of an earlier login.
+
+    With a `registry_token` no token server is asked: the registry is shown this one.
+    """
 
     user: str = ""
     password: str = ""
     identity_token: str = ""
+    registry_token: str = ""
 
     def __repr__(self) -> str:
         return f"Credentials(user={self.user!r})"

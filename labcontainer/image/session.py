@@ -63,6 +63,7 @@ class Session:
         self._credentials = credentials
         self._tokens: dict[str, str] = {}
         self._basic = ""
+        self.identity_token = ""  # what a login got to ask for tokens with, without a password
         options: dict[str, Any] = {"timeout": TIMEOUT, "retries": False, "maxsize": 8}
         if place.ca:
             options["ca_certs"] = place.ca
@@ -207,6 +208,10 @@ class Session:
         words = {"service": challenge.get("service"), "scope": scope or challenge.get("scope")}
         words = {name: value for name, value in words.items() if value}
         who = self.credentials
+        if who is not None and who.registry_token:
+            return who.registry_token
+        if not scope and who is not None and who.user:
+            words["offline_token"] = "true"  # a login: it may be remembered without its password
         try:
             answer = self._ask_for_token(realm, words, who)
             data = answer.read(ERROR_BYTES)
@@ -217,6 +222,7 @@ class Session:
                               answer.status)  # fmt: skip
         try:
             found = json.loads(data)
+            self.identity_token = str(found.get("refresh_token") or "")
             return str(found.get("token") or found["access_token"])
         except (ValueError, KeyError, AttributeError):
             raise RegistryError(f"{self.place.registry}: the token server sent no token") from None
