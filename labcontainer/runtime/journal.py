@@ -33,6 +33,7 @@ class Journal:
         self._begin()
         self._open: dict[str, bytes] = {}
         self.lost = 0  # bytes of the log that could not be written
+        self._torn = False  # the file ends in the middle of a line
 
     def _begin(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -68,15 +69,20 @@ class Journal:
             self._fd = -1
 
     def _append(self, text: str) -> None:
-        view = memoryview(text.encode())
+        if not text:
+            return
+        view = memoryview(b"\n" * self._torn + text.encode())
         if self._size and self._written and self._is_full(len(view)):
             self._rotate()
         self._written += len(view)
+        whole = len(view)
         try:
             while view:
                 view = view[os.write(self._fd, view) :]
+            self._torn = False
         except OSError:  # a full disk must not stop the container
             self.lost += len(view)
+            self._torn |= len(view) < whole
 
     def _is_full(self, more: int) -> bool:
         return self._written + more > self._size

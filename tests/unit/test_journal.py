@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,28 @@ def test_a_full_disk_is_counted() -> None:
     journal.write("stdout", b"lost\n")
     assert journal.lost > 0
     journal.close()
+
+
+def test_a_line_after_a_torn_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk takes ten bytes of a line and is full; then somebody makes room."""
+    path = tmp_path / "log"
+    journal = Journal(str(path))
+    journal.write("stdout", b"before\n")
+    write, room = os.write, [10, 0]
+
+    def full(fd: int, data: bytes) -> int:
+        left = room.pop(0)
+        if not left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(fd, data[:left])
+
+    monkeypatch.setattr(os, "write", full)
+    journal.write("stdout", b"lost\n")
+    assert journal.lost > 0
+    monkeypatch.setattr(os, "write", write)
+    journal.write("stdout", b"aft")
+    journal.write("stdout", b"er\n")
+    journal.close()
+    first, torn, last = path.read_text().splitlines()
+    assert (json.loads(first)["log"], json.loads(last)["log"]) == ("before\n", "after\n")
+    assert len(torn) == 10
