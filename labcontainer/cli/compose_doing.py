@@ -48,7 +48,8 @@ def _asked(args: Namespace, project: Project) -> up.Asked:
     known = project.environment
     return up.Asked(
         plan.Wishes(mode, others, frozenset(args.services)),
-        build=args.build, no_build=args.no_build, pull=args.pull, quiet_build=args.quiet_build,
+        build=args.build, no_build=args.no_build, pull=args.pull,
+        quiet_build=args.quiet_build, quiet_pull=args.quiet_pull,
         remove_orphans=args.remove_orphans or environment.truth(known, "COMPOSE_REMOVE_ORPHANS"),
         ignore_orphans=environment.truth(known, "COMPOSE_IGNORE_ORPHANS"),
         renew_volumes=args.renew_anon_volumes, timeout=args.timeout,

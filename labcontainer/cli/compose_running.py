@@ -114,7 +114,7 @@ def run_run(args: Namespace) -> int:
         if others_project is not None:
             asked = up.Asked(
                 ignore_orphans=not args.remove_orphans, remove_orphans=args.remove_orphans,
-                quiet_build=args.quiet_build,
+                quiet_build=args.quiet_build, quiet_pull=args.quiet_pull,
             )  # fmt: skip
             made = up.create(client, others_project, tell, asked)
             starting.start(client, others_project, made.there, happenings, tell, made.anew)
@@ -122,7 +122,7 @@ def run_run(args: Namespace) -> int:
     single = project.only([args.service], dependencies=False)
     images.ensure(
         client, single, tell, build=args.build, pull=args.pull,
-        quiet=args.quiet or args.quiet_build,
+        quiet=args.quiet or args.quiet_build, quiet_pull=args.quiet_pull,
     )  # fmt: skip
     up.ensure_shared(client, single, tell)
     tell.leave()

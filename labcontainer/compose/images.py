@@ -27,9 +27,11 @@ _DAYS = {"d": 86400, "w": 7 * 86400}
 
 def ensure(
     client: Client, project: Project, tell: Tell, *, build: bool = False, no_build: bool = False,
-    pull: str = "", quiet: bool = False,
+    pull: str = "", quiet: bool = False, quiet_pull: bool = False,
 ) -> None:  # fmt: skip
     """Build and pull what the services need; `pull` overrules their pull_policy.
+
+    `quiet` says nothing of what builds print, `quiet_pull` nothing of pulls.
 
     Raises:
         LabError: one could be neither built nor pulled.
@@ -41,9 +43,14 @@ def ensure(
             to_build[name] = service
         elif step == "pull":
             to_pull[service.image] = service
-    pull_all(client, list(to_pull.values()), tell, project.parallel)
+    pulls = silence if quiet_pull else tell
+    pull_all(client, list(to_pull.values()), pulls, project.parallel)
     if to_build:
         building.build_all(client, project, to_build, tell, quiet=quiet)
+
+
+def silence(_subject: str, _status: str) -> None:
+    """Nobody is told."""
 
 
 def decide(

@@ -29,6 +29,7 @@ class Asked:
     no_build: bool = False
     pull: str = ""
     quiet_build: bool = False
+    quiet_pull: bool = False
     remove_orphans: bool = False
     ignore_orphans: bool = False
     renew_volumes: bool = False
@@ -51,7 +52,7 @@ def create(client: Client, project: Project, tell: Tell, asked: Asked) -> Made:
     """
     images.ensure(
         client, project, tell, build=asked.build, no_build=asked.no_build, pull=asked.pull,
-        quiet=asked.quiet_build,
+        quiet=asked.quiet_build, quiet_pull=asked.quiet_pull,
     )  # fmt: skip
     fresh = ensure_shared(client, project, tell)
     there = observed.containers(client, project.name)

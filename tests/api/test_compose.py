@@ -175,6 +175,8 @@ def test_push_and_pull(compose: Compose, registry: str) -> None:
     assert docker("inspect", "--format", "{{.Image}}", "proj-web-1") == pushed
     assert "Pulling" not in compose.call("up", "--detach").stderr
     assert "Pulled" in compose.call("up", "--detach", "--pull", "always").stderr
+    quiet = compose.call("up", "--detach", "--pull", "always", "--quiet-pull")
+    assert quiet.returncode == 0 and "Pull" not in quiet.stderr
     compose("pull", "--quiet")
     gone = file.replace("/web:1", "/gone:1").replace(", POLICY", "")
     (compose.folder / "compose.yaml").write_text(gone)
