@@ -141,7 +141,8 @@ class Live(Steps):
 
     def __call__(self, subject: str, status: str) -> None:
         if self._lines:
-            super().__call__(subject, status)
+            if status not in ("Starting", "Started"):  # what they print says that
+                super().__call__(subject, status)
             return
         with self._lock:
             self._tasks.setdefault(subject, Task()).become(status)

@@ -84,5 +84,6 @@ def test_lines_alone_beside_the_output_of_containers() -> None:
         tell("Container c", "Created")
         tell.beside_output()
         drawn = len(out.getvalue())
+        tell("Container c", "Started")
         tell("Container c", "Stopping")
     assert out.getvalue()[drawn:] == " Container c  Stopping\n"
