@@ -10,7 +10,7 @@ import os
 
 from labcontainer import cgroups, namespaces, rootfs, users
 from labcontainer.errors import NotFoundError, SpecError
-from labcontainer.kernel import sockets, syscalls
+from labcontainer.kernel import files, sockets, syscalls
 from labcontainer.kernel.signals import signal
 from labcontainer.record import Record
 from labcontainer.runtime import birth, handshake, init, jsontext, lifecycle, starting, state
@@ -150,11 +150,7 @@ def read_document(bundle: str) -> tuple[Any, str]:
 
 
 def _save_config(directory: state.Directory, text: str) -> None:
-    fd = os.open(f"{directory.path}/config.json", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
+    files.write_atomically(f"{directory.path}/config.json", text.encode())
 
 
 def _remembered(asked: Create, spec: Spec, document: Any) -> state.State:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labcontainer.errors import SpecError
-from labcontainer.runtime import jsontext, lifecycle, template
+from labcontainer.runtime import container, jsontext, lifecycle, state, template
 from labcontainer.runtime.spec import read_process, read_spec
 
 
@@ -164,3 +166,15 @@ def test_only_the_table_changes_a_state(state: str, verb: str) -> None:
     else:
         with pytest.raises(StateError):
             lifecycle.check(state, verb, "x")
+
+
+def test_a_write_that_takes_only_a_part_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is nearly full takes a part of config.json first, and then says so."""
+    directory = state.Directory(str(tmp_path), "c")
+    directory.make()
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:100]))
+    container._save_config(directory, "x" * 1000)
+    assert (tmp_path / "c/config.json").read_text() == "x" * 1000
