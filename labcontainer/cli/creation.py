@@ -6,7 +6,7 @@ import os
 
 from labcontainer import errors
 from labcontainer.cli import lifecycle
-from labcontainer.engine import moments, request, words
+from labcontainer.engine import request, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,7 +127,9 @@ def healthcheck(given: Given) -> Body | None:
              "start-interval": "StartInterval"}  # fmt: skip
     for flag, field in spans.items():
         if f"health-{flag}" in given:
-            found[field] = int(moments.seconds(given[f"health-{flag}"]) * 1e9)
+            from labcontainer import durations
+
+            found[field] = durations.parse(given[f"health-{flag}"])
     if "health-retries" in given:
         found["Retries"] = words.whole("--health-retries", given["health-retries"])
     return found or None
