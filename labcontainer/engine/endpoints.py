@@ -85,8 +85,10 @@ class Endpoints:
         return os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
     def _lead_out(self) -> None:
-        if self._netns is not None:
-            self._netns.lead_out(self._forwarding.pid())
+        if self._netns is None:
+            return
+        if started := self._netns.lead_out(self._forwarding.pid()):
+            self._forwarding.bind(started)
 
     def missing(self) -> str:
         """What this machine lacks for the networks of an ordinary user; "" for nothing."""

@@ -3,6 +3,7 @@
     daemon                                                 forwarder, in the network namespace
       │ ─── forward KEY tcp 10.231.0.2 80, the socket ────> │  accepts; connects from in here
       │ ─── forget KEY ───────────────────────────────────> │  lets go of it and its connections
+      │ ─── bind, a pidfd ────────────────────────────────> │  will end that process when it ends
       │ <── done ─────────────────────────────────────────── │  after each of them
 
 A socket belongs to the namespace that it was made in: those that the daemon hands over are the
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import struct
 import sys
@@ -97,6 +99,19 @@ class Forwarder:
         self._channel.send("forget", str(held.socket.fileno()))
         self._channel.receive()
 
+    def bind(self, pid: int) -> None:
+        """Let another program end with the daemon too, `kill -9` included.
+
+        Raises:
+            StateError: this process has ended. OSError: the other one has.
+        """
+        pidfd = syscalls.pidfd_open(pid)
+        try:
+            self._channel.send("bind", descriptors=(pidfd,))
+            self._expect("done")
+        finally:
+            os.close(pidfd)
+
     def has_ended(self) -> bool:
         """Whether somebody has killed it."""
         try:
@@ -130,6 +145,7 @@ def main(fd: int, netns: int) -> NoReturn:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # two sockets a connection
     channel, loop = handshake.Channel(fd), Loop()
     doors: dict[str, Door] = {}
+    bound: list[int] = []
 
     def obey() -> None:
         name, fields, descriptors = channel.receive()
@@ -139,13 +155,24 @@ def main(fd: int, netns: int) -> NoReturn:
             doors[key] = kind(loop, socket.socket(fileno=descriptors[0]), (ip, int(port)))
         elif name == "forget" and fields[0] in doors:
             doors.pop(fields[0]).close()
+        elif name == "bind":
+            bound.extend(descriptors)
         elif not name:
-            os._exit(0)
+            _end(bound)
         channel.send("done")
 
     loop.add(fd, select.EPOLLIN, obey)
     channel.send("ready")
     loop.run()
+
+
+def _end(bound: list[int]) -> NoReturn:
+    for pidfd in bound:
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # the daemon has ended it, as it should
+    os._exit(0)
 
 
 class Loop:
@@ -227,7 +254,11 @@ class _Connection:
         closed: Callable[[_Connection], object],
     ) -> None:  # fmt: skip
         self._loop, self._near, self._far, self._closed = loop, near, far, closed
-        near.setblocking(False)
+        for sock in (near, far):
+            sock.setblocking(False)
+            # What either side wrote is not held back for more to come; who has vanished is noticed.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._ways = (_Way(near, far), _Way(far, near))
         loop.add(far.fileno(), select.EPOLLOUT, self._connected)
 

@@ -58,6 +58,15 @@ class Forwarding:
                 self._forwarder.forward(held, ip)
         return self._forwarder
 
+    def bind(self, pid: int) -> None:
+        """Let another program end with the daemon as this one does.
+
+        Raises:
+            StateError: the process was killed just now. OSError: the other one has ended.
+        """
+        with self._lock:
+            self._there().bind(pid)
+
     def publish(self, held: Held, ip: str) -> None:
         """Carry what comes to a held port to a container's address, and to no other any more.
 

@@ -107,25 +107,27 @@ class NetworkNamespace:
             return f"containers reach one another, but not the outside: {error.why}; {error.fix}"
         return ""
 
-    def lead_out(self, stands_there: int) -> None:
+    def lead_out(self, stands_there: int) -> int:
         """Give it a way out, if it has none; where no program for that is installed, say so.
 
-        `stands_there` is the number of a process in it.
+        `stands_there` is the number of a process in it. Returns that of the program, if one was
+        started, else 0.
 
         Raises:
             LabError: the program gave no network; shows its own words.
         """
         with self._lock:
             if self._router is not None and self._router.process.poll() is None:
-                return
+                return 0
             self._end_router()
             if why := self.missing():
                 if why != self._told:
                     print(f"labcontainer daemon: {why}", file=sys.stderr, flush=True)
                 self._told = why
-                return
+                return 0
             plan = usernet.plan(stands_there)
             self._router = usernet.start(plan, "", lambda pid: programs.note(self._noted, pid))
+            return self._router.process.pid
 
     def _end_router(self) -> None:
         if self._router is not None:

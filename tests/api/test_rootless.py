@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from labcontainer.engine import leftovers
 from tests.api import test_bridge_options as options
 from tests.api import test_networks as networks
 from tests.api.test_networks import SERVE, answers, is_free, run, settings
@@ -314,6 +315,11 @@ def goes_out(world: World, daemon: UserDaemon, own: str) -> None:
         shown = in_network_of(noted(daemon, "forwarder"), "ip", "-br", "addr").stdout
         assert f"{own}/24" in shown
         assert world.state() == before
+        programs = [noted(daemon, name) for name in ("forwarder", "router")]
+        daemon.kill()
+        wait_for(lambda: not any(leftovers.start_time(one) for one in programs))
+        daemon.start()
+        wait_for(lambda: from_outside(world, 8080).endswith(b"here\n"))
     finally:
         daemon.clean()
         assert daemon.stop() == 0

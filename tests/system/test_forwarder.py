@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -133,14 +134,17 @@ def test_what_is_forgotten_breaks_off(forwarder: Forwarder, server: socket.socke
     inner.close()
 
 
-def test_it_ends_with_its_daemon() -> None:
+def test_it_ends_with_its_daemon_and_what_is_bound_to_it() -> None:
     here = os.open("/proc/self/ns/net", os.O_RDONLY)
     forwarder = Forwarder.start(here)
     os.close(here)
+    other = subprocess.Popen(["sleep", "1000"])
+    forwarder.bind(other.pid)
     assert not forwarder.has_ended()
     forwarder.close()
     assert forwarder.has_ended()
     assert not os.path.exists(f"/proc/{forwarder.pid}")
+    assert other.wait(5) == -9
 
 
 def carries_across(world: World) -> None:
