@@ -71,7 +71,16 @@ def poststart(directory: state.Directory, spec: Spec) -> None:
     try:
         hooks.run_all("poststart", found, text)
     except StepError:
-        if (pidfd := remembered.open()) >= 0:
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            os.close(pidfd)
+        _end(remembered)
         raise
+
+
+def _end(remembered: state.State) -> None:
+    if (pidfd := remembered.open()) < 0:
+        return
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # it has just ended
+    finally:
+        os.close(pidfd)
