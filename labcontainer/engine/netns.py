@@ -3,7 +3,7 @@
     the host's                          the daemon's                          a container's
     +--------------------------+       +----------------------------+       +------------------+
     | slirp4netns, pasta ======|= tap =| eth0 --- NAT --- lcbr0, … -|= veth =| eth0 10.231.0.2 |
-    | published ports, DNS  ---|-------| forwarder.py --------------|------>|                  |
+    | published ports ---------|-------| forwarder.py --------------|------>|                  |
     +--------------------------+       +----------------------------+       +------------------+
 
 Bridges, cables and packet rules are those of network.py, made in here. One program is the way out
@@ -37,7 +37,7 @@ SUBNET = f"{usernet.SLIRP_GATEWAY}/24"  # what no bridge may have
 
 
 class NetworkNamespace:
-    """The namespace, with its way out and its way in. It is made when it is first needed."""
+    """The namespace, with its way out. It is made when it is first needed."""
 
     def __init__(self, folder: str) -> None:
         self._path = f"{folder}/netns"
