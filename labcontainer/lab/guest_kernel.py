@@ -14,13 +14,12 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from labcontainer.errors import LabError, UnsupportedError
 from labcontainer.lab import student, tunnel, where
-from labcontainer.vm import kernels, qemu, uml
+from labcontainer.vm import uml
 from labcontainer.vm.guest import Guest, Program
 
 UML, QEMU, AUTO = "uml", "qemu", "auto"
@@ -97,6 +96,8 @@ def found(machine: str = AUTO) -> list[str]:
 
 
 def _need_qemu() -> None:
+    from labcontainer.vm import kernels, qemu
+
     qemu.program()
     kernels.find("9p")
 
@@ -105,22 +106,25 @@ def off(kind: str, memory: str) -> Guest:
     """The machine, which is to see this one's files, and may write to `shares`."""
     if kind == UML:
         return uml.Guest(uml.Machine(memory, shares(), hostname="lab"))
+    from labcontainer.vm import qemu
+
     return qemu.Guest(qemu.Machine(qemu.TCG, memory, "/", share_rw=shares(), hostname="lab"))
 
 
-def boot(kinds: Sequence[str], memory: str) -> Guest:
-    """The first of these machines that comes up.
+def boot(machine: str, memory: str) -> Guest:
+    """The machine, up; with AUTO the first that comes up.
 
     Raises:
         LabError: none did; why the last one did not. The others' reasons are printed.
     """
-    for number, kind in enumerate(kinds, 1):
+    kinds = (UML, QEMU) if machine == AUTO else (machine,)
+    for kind in kinds:
         guest = off(kind, memory)
         try:
             guest.start()
             break
         except LabError as error:
-            if number == len(kinds):
+            if kind == kinds[-1]:
                 raise
             print(f"labcontainer: {kind}: {error}", file=sys.stderr, flush=True)
     return guest
@@ -196,7 +200,7 @@ def run(connection_file: str, memory: str = MEMORY, machine: str = AUTO) -> int:
     """
     with open(connection_file) as file:
         connection = json.load(file)
-    with boot(found(machine), memory) as guest:
+    with boot(machine, memory) as guest:
         joined, parent = Joined(guest, connection), os.getppid()
         while not guest.ended(joined.program):
             guest.turn(PARENT_SECONDS)

@@ -130,12 +130,14 @@ def test_a_machine_that_does_not_come_up_is_told_and_another_taken(
 ) -> None:
     machines: dict[str, Any] = {"uml": Off(LabError("no ptrace")), "qemu": Off(None)}
     monkeypatch.setattr(guest_kernel, "off", lambda kind, _memory: machines[kind])
-    taken: Any = guest_kernel.boot(["uml", "qemu"], "1G")
+    taken: Any = guest_kernel.boot("auto", "1G")
     assert taken is machines["qemu"]
     assert capsys.readouterr().err == "labcontainer: uml: no ptrace\n"
     machines["qemu"].error = LabError("no room")
     with pytest.raises(LabError, match="no room"):
-        guest_kernel.boot(["uml", "qemu"], "1G")
+        guest_kernel.boot("auto", "1G")
+    with pytest.raises(LabError, match="no ptrace"):
+        guest_kernel.boot("uml", "1G")
 
 
 # --- where --------------------------------------------------------------------------------------
