@@ -68,7 +68,7 @@ def start() -> None:
     if _Running.process is not None and helper.attempt(os.path.exists, SOCKET).value:
         return
     _must(helper.attempt(furnish))
-    _Running.process = helper.spawn(serve)
+    _Running.process, _Running.read = helper.spawn(serve), 0
     _must(helper.attempt(import_image, timeout=60))
 
 

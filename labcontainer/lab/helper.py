@@ -142,6 +142,12 @@ def restart() -> None:
         _drop()
 
 
+def begin() -> None:
+    """What a notebook's first cell finds: nothing that was built before, and no number named."""
+    restart()
+    _State.aliases.clear()
+
+
 def mode() -> str:
     """How the helper got its namespaces: "root", "user" (a user namespace) or "none"."""
     return str(_request(verb="hello")["value"])

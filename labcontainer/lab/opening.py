@@ -11,11 +11,14 @@ ORDER = ("T0", "T1", "T2")
 def start(notebook: str, tier: str = "T1") -> None:
     """Make ready for a notebook: `%%exercise`, your own package on the path, one line of where.
 
-    `tier` is the least that the notebook needs: T0 plain Python, T1 user namespaces, T2 root.
+    `tier` is the least that the notebook needs: T0 plain Python, T1 user namespaces, T2 root. A
+    second time, as when all cells are run once more, what they built is gone, and they can build
+    it again.
     """
     if tier not in ORDER:
         raise UsageError(f"tier is one of {', '.join(ORDER)}")
     cells.register()
+    helper.begin()
     if not _enough(tier) and where.current() == where.HERE and not where.asked():
         if doctor.probe("uml")[0]:
             use(where.UML)

@@ -231,3 +231,10 @@ def test_a_command_line_may_be_one_text(capsys: pytest.CaptureFixture[str]) -> N
     helper.command("echo", "two words", "one")
     said = capsys.readouterr().out.split("$ ")
     assert said[1].strip() == said[2].strip() == "echo 'two words' one\ntwo words one"
+
+
+def test_the_first_cell_makes_the_world_anew() -> None:
+    """All cells run a second time find nothing of the first, and print the same names."""
+    first = helper.attempt(os.makedirs, "/mnt/built").error, helper.alias("thing", 41)
+    helper.begin()
+    assert (helper.attempt(os.makedirs, "/mnt/built").error, helper.alias("thing", 42)) == first
