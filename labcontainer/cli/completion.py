@@ -7,9 +7,12 @@ The script asks `labcontainer completion words -- WORD …` for what may come ne
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from typing import Any
 
 SCRIPTS = {
     "bash": """\
@@ -71,7 +74,7 @@ def candidates(words: list[str]) -> list[str]:
     elif begun.startswith("-"):
         found = options(command, before)
     else:
-        found = verbs(command, before) or names(command)
+        found = verbs(command, before) or names(command, before)
     return sorted(word for word in found if word.startswith(begun))
 
 
@@ -105,19 +108,49 @@ def verbs(command: str, before: list[str]) -> list[str]:
     return []
 
 
-def names(command: str) -> list[str]:
-    """Names of containers or images; none where no daemon answers."""
-    from labcontainer import errors
-    from labcontainer.client import address, api, daemon
+def names(command: str, before: list[str]) -> list[str]:
+    """Names of what a command is about: services, images, or what a daemon that answers has."""
     from labcontainer.image.store import Store
 
+    if command == "compose":
+        return services(before)
     if command in IMAGES:
         return [tag for image in Store().images() for tag in image.tags]
+    if command == "network":
+        return [str(one["Name"]) for one in _asked("/networks") or ()]
+    if command == "volume":
+        return [str(one["Name"]) for one in (_asked("/volumes") or {}).get("Volumes") or ()]
+    found = _asked("/containers/json") if command in CONTAINERS else None
+    return [str(one["Names"][0]).lstrip("/") for one in found or ()]
+
+
+def _asked(path: str) -> Any:
+    """What the daemon has; None where none answers."""
+    from labcontainer import errors
+    from labcontainer.client import address, api, daemon
+
     where = address.chosen()
-    if command not in CONTAINERS or (where.path and not daemon.is_there(where.path)):
-        return []
+    if where.path and not daemon.is_there(where.path):
+        return None
     try:
-        found = api.Client(where).get("/containers/json", all=True)
+        return api.Client(where).get(path, **({"all": True} if "containers" in path else {}))
     except errors.LabError:
+        return None
+
+
+def services(before: list[str]) -> list[str]:
+    """The services of the Compose files that are named, or that are here."""
+    import itertools
+
+    from labcontainer import errors
+    from labcontainer.compose import loading, sources
+
+    known = verbs("compose", [])
+    ours = itertools.takewhile(lambda word: word not in known, before)  # logs -f is another flag
+    pairs = itertools.pairwise(ours)
+    files = tuple(path for word, path in pairs if word in ("-f", "--file"))
+    try:
+        project = loading.load(sources.Asked(files, caller=dict(os.environ)), os.getcwd())
+    except (errors.LabError, OSError):
         return []
-    return [str(one["Names"][0]).lstrip("/") for one in found]
+    return [*project.services, *project.disabled]

@@ -255,6 +255,10 @@ def test_completion(daemon: Daemon) -> None:
     daemon.own("create", "--name", "findme", "busybox")
     assert words("logs", "fi") == ["findme"]
     assert words("run", "busy") == ["busybox:latest"]
+    assert words("network", "inspect", "br") == ["bridge"]
+    daemon.own("volume", "create", "findvol")
+    assert words("volume", "rm", "find") == ["findvol"]
+    daemon.own("volume", "rm", "findvol")
     script = daemon.own("completion", "bash")
     done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

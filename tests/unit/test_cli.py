@@ -266,6 +266,19 @@ def test_long_names_are_the_commands() -> None:
     assert {one for group in groups.SHORT.values() for one in group.values()} <= set(main.COMMANDS)
 
 
+def test_completion_of_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "compose.yaml").write_text(
+        "services: {web: {image: x}, worker: {image: x, profiles: [a]}, db: {image: x}}"
+    )
+    (tmp_path / "other.yaml").write_text("services: {third: {image: x}}")
+    monkeypatch.chdir(tmp_path)
+    assert completion.candidates(["compose", "stop", "w"]) == ["web", "worker"]
+    assert completion.candidates(["compose", "-f", "other.yaml", "up", ""]) == ["third"]
+    assert completion.candidates(["compose", "logs", "-f", "d"]) == ["db"]
+    (tmp_path / "compose.yaml").write_text("no: [")
+    assert completion.candidates(["compose", "stop", "w"]) == []
+
+
 @pytest.mark.parametrize(
     ("words", "found"),
     [
