@@ -16,6 +16,8 @@ import sys
 import threading
 import time
 
+from labcontainer import errors
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -29,14 +31,21 @@ _WARNINGS = ("Warning", "Skipped", "Resource is still in use", "Interrupted")
 
 
 def of(args: Namespace) -> Steps:
-    """Who is told of steps, as --progress, COMPOSE_PROGRESS and --ansi say."""
+    """Who is told of steps, as --progress, COMPOSE_PROGRESS and --ansi say.
+
+    Raises:
+        UsageError: the variable says something else.
+    """
     kind = args.progress or os.environ.get("COMPOSE_PROGRESS", "") or "auto"
     ansi = args.ansi or os.environ.get("COMPOSE_ANSI", "") or "auto"
     if kind == "auto":
         kind = "tty" if sys.stderr.isatty() and ansi != "never" else "plain"
     if kind == "tty":
         return Live(sys.stderr, args.verb, colour=ansi != "never")
-    return {"plain": Steps, "json": Json, "quiet": Quiet}[kind](sys.stderr)
+    kinds = {"plain": Steps, "json": Json, "quiet": Quiet}
+    if kind not in kinds:
+        raise errors.UsageError(f"COMPOSE_PROGRESS={kind}: it is auto, tty, plain, json or quiet")
+    return kinds[kind](sys.stderr)
 
 
 def kind_of(status: str) -> str:

@@ -9,6 +9,7 @@ from argparse import Namespace
 
 import pytest
 
+from labcontainer import errors
 from labcontainer.cli import compose_progress
 from labcontainer.cli.compose_progress import DONE, ERROR, WARNING, WORKING, Live, kind_of
 
@@ -49,6 +50,12 @@ def test_who_is_told(
     monkeypatch.setenv("COMPOSE_PROGRESS", word)
     asked = Namespace(progress="", ansi=ansi, verb="up")
     assert type(compose_progress.of(asked)).__name__ == found
+
+
+def test_a_variable_that_says_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMPOSE_PROGRESS", "fancy")
+    with pytest.raises(errors.UsageError, match="COMPOSE_PROGRESS=fancy"):
+        compose_progress.of(Namespace(progress="", ansi="", verb="up"))
 
 
 def test_lines_and_objects() -> None:
