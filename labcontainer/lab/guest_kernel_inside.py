@@ -70,7 +70,10 @@ def join(kernel: subprocess.Popen[bytes]) -> None:
         going_on = bool(data)
         for kind, number, body in end.take(data):
             if kind == tunnel.OPEN:
-                end.add(number, socket.create_connection(("127.0.0.1", int(body))))
+                try:
+                    end.add(number, socket.create_connection(("127.0.0.1", int(body))))
+                except ConnectionRefusedError:  # the kernel is on its way out
+                    end.tell(tunnel.CLOSE, number)
 
     watcher.watch(0, hear)
     watcher.watch(os.pidfd_open(kernel.pid), lambda: None)
@@ -85,7 +88,8 @@ def main() -> None:
     kernel = start(connection)
     try:
         wait_until_it_listens(kernel, [connection[name] for name in tunnel.PORTS])
-        join(kernel)
+        if kernel.poll() is None:
+            join(kernel)
     finally:
         if kernel.poll() is None:
             os.killpg(kernel.pid, signal.SIGKILL)

@@ -132,6 +132,7 @@ def test_cells_interrupt_restart_and_shutdown(kernel: tuple[str, str]) -> None:
         code = f"import os; os.chdir({str(student.home)!r}); KERNEL = {name!r}\n{TALKS}"
         done = confined(student, path, sys.executable, "-c", code)
         assert done.returncode == 0, done.stderr[-3000:]
+        assert "Traceback" not in done.stderr, done.stderr[-3000:]
         said = [json.loads(line) for line in done.stdout.splitlines()]
         release, uid, where = said[0].split()
         assert release != os.uname().release
