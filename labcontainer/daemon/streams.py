@@ -32,7 +32,8 @@ def attach(call: Call) -> None:
     """POST /containers/{id}/attach: the client's connection becomes the container's streams."""
     container = call.engine.containers.find(call.words["id"])
     wanted = {name for name in ("stdout", "stderr") if call.flag(name)}
-    keys = detaching.Keys(detaching.detach_keys(call.text("detachKeys"))) if container.tty else None
+    given = detaching.detach_keys(call.text("detachKeys"))
+    keys = detaching.Keys(given) if container.tty else None
     if container.state.status == states.PAUSED:
         raise errors.StateError(
             f"container {container.id} is paused, unpause the container before attach"

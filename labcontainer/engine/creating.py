@@ -162,6 +162,12 @@ def with_defaults(host: Document) -> Document:
     return found
 
 
+_WEIGHTS = (
+    ("BlkioWeight", "weight", "Weight"),
+    ("BlkioWeightDevice", "weight_device", "Weight-device"),
+)
+
+
 def warnings(container: Container) -> list[str]:
     """What could not be had and was left out."""
     found = []
@@ -169,5 +175,28 @@ def warnings(container: Container) -> list[str]:
     if host["NetworkMode"] == "host" and host["PortBindings"]:
         found.append("Published ports are discarded when using host network mode")
     if host["KernelMemoryTCP"] or host["KernelMemory"]:
-        found.append("Specifying a kernel memory limit is deprecated and will be removed")
+        found.append(
+            "Specifying a kernel memory limit is deprecated and will be removed in a future "
+            "release."
+        )
+    if not _has_block_weight():
+        found += [
+            f"Your kernel does not support Block I/O {name} or the cgroup is not mounted. {short} "
+            "discarded."
+            for field, name, short in _WEIGHTS if host[field]
+        ]  # fmt: skip
+    if host["OomKillDisable"] and not host["Memory"]:
+        found.append(
+            "OOM killer is disabled for the container, but no memory limit is set, this can "
+            "result in the system running out of resources."
+        )
     return found
+
+
+def _has_block_weight() -> bool:
+    """Whether this kernel's scheduler of disks knows weights; version 2 tells it in no root."""
+    from labcontainer import cgroupfs
+
+    folder = "/sys/fs/cgroup/blkio"
+    names = ("blkio.weight", "blkio.bfq.weight")
+    return cgroupfs.is_version_2() or any(os.path.exists(f"{folder}/{name}") for name in names)

@@ -15,8 +15,9 @@ import threading
 
 from labcontainer import capabilities, errors, users
 from labcontainer.engine import container as states
-from labcontainer.engine import view
+from labcontainer.engine import ociconfig, view
 from labcontainer.engine.container import Container
+from labcontainer.image import inside
 from labcontainer.kernel import sockets
 from labcontainer.runtime import jsontext
 from labcontainer.runtime.maker import Request
@@ -227,7 +228,8 @@ class Execs:
     def _become(self, container: Container, word: str, process: dict[str, Any]) -> None:
         with view.View(container) as root:
             user = users.lookup_user(word, root.fd)
-        process["user"] = {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.gids)}
+        gids = ociconfig.groups(user, not inside.in_user_namespace() or inside.has_all_ids())
+        process["user"] = {"uid": user.uid, "gid": user.gid, "additionalGids": gids}
         process["env"] = [line for line in process["env"] if not line.startswith("HOME=")]
         process["env"].append(f"HOME={user.home or '/'}")
         sets: dict[str, list[str]] = process["capabilities"]

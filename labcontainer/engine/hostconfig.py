@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 
 from labcontainer import capabilities, errors
-from labcontainer.engine import request, words
+from labcontainer.engine import hostlimits, request, words
 from labcontainer.engine.container import Container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     Document = dict[str, Any]
 
-LEAST_MEMORY = 6 << 20  # bytes; less does not hold what runs before the program (Docker's number)
-PERIOD = 100_000  # microseconds
-UNLIMITED_MEMORY = (0, -1)
 LOG_DRIVERS = ("", "json-file", "local", "none")
+OTHER_LOG_DRIVERS = ("awslogs", "fluentd", "gcplogs", "gelf", "journald", "splunk", "syslog")
 POLICIES = ("", "no", "always", "unless-stopped", "on-failure")
 LOG_OPTIONS = ("max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex",
                "tag", "mode", "max-buffer-size")  # fmt: skip
@@ -49,7 +49,7 @@ def request_of(container: Container) -> request.Request:
         interactive=config["OpenStdin"],
         tty=config["Tty"],
         init=bool(host["Init"]),
-        stop_signal=words.stop_signal(config["StopSignal"]),
+        stop_signal=signal_number(config["StopSignal"], 0),
         read_only=host["ReadonlyRootfs"],
         shm_size=host["ShmSize"] or request.Request.shm_size,
         cap_add=_capabilities("CapAdd", host["CapAdd"]),
@@ -57,7 +57,7 @@ def request_of(container: Container) -> request.Request:
         privileged=privileged,
         ulimits=tuple(_ulimit(one) for one in host["Ulimits"]),
         sysctls=tuple(_sysctls(host)),
-        devices=tuple(_device(one) for one in host["Devices"]),
+        devices=tuple(found for one in host["Devices"] for found in _devices(one)),
         device_rules=tuple(host["DeviceCgroupRules"] or ()),
         oom_score_adj=host["OomScoreAdj"] or None,
         pid=_shared(host["PidMode"]),
@@ -67,7 +67,7 @@ def request_of(container: Container) -> request.Request:
         annotations=tuple(host["Annotations"].items()),
         masked_paths=_paths(host["MaskedPaths"]),
         readonly_paths=_paths(host["ReadonlyPaths"]),
-        **limits(host),
+        **hostlimits.of(host),
         **_security(host),
     )
     if asked.workdir and not asked.workdir.startswith("/"):
@@ -103,14 +103,22 @@ def check(config: Document, host: Document) -> None:
             raise errors.UsageError(f'bad format for add-host: "{word}"')
     check_log(host["LogConfig"])
     _check_health(config["Healthcheck"])
+    if host["UTSMode"] == "host" and config["Hostname"]:
+        raise errors.UsageError("conflicting options: hostname and the UTS mode")
+    if host["Isolation"].lower() not in ("", "default"):
+        raise errors.UsageError(
+            f"Invalid isolation: \"{host['Isolation']}\" - linux only supports 'default'"
+        )
+    if not -1000 <= host["OomScoreAdj"] <= 1000:
+        raise errors.UsageError(
+            f"Invalid value {host['OomScoreAdj']}, range for oom score adj is [-1000, 1000]"
+        )
     if host["UsernsMode"] not in ("", "host"):
         raise errors.UsageError(f"invalid user namespace mode: {host['UsernsMode']}")
     if host["Runtime"] not in ("", "labcontainer", "runc"):
         raise errors.UsageError(f"unknown or invalid runtime name: {host['Runtime']}")
     if host["DeviceRequests"]:
-        raise errors.UsageError(
-            'could not select device driver "" with capabilities: [[gpu]]: this engine has none'
-        )
+        raise errors.UsageError('could not select device driver "" with capabilities: [[gpu]]')
     if host["StorageOpt"]:
         raise errors.UsageError(
             "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
@@ -145,6 +153,11 @@ def check_log(log: Document) -> None:
     Raises:
         UsageError: it is not here, or does not know an option.
     """
+    if log["Type"] not in (*LOG_DRIVERS, *OTHER_LOG_DRIVERS):
+        name = log["Type"]
+        raise errors.UsageError(
+            f'error looking up logging plugin {name}: plugin "{name}" not found'
+        )
     if log["Type"] not in LOG_DRIVERS:
         raise errors.UsageError(
             f"logger: no log driver named '{log['Type']}' is registered; use json-file or none"
@@ -207,7 +220,9 @@ def _capabilities(field: str, found: list[str] | str | None) -> tuple[str, ...]:
     try:
         capabilities.choose(names, (), privileged=False)
     except errors.LabError as error:
-        raise errors.UsageError(f"invalid {field}: {error}") from None
+        what, _, name = str(error).rpartition(" ")
+        shown = name.strip("'")
+        raise errors.UsageError(f'invalid {field}: {what}: "{shown}"') from None
     return names
 
 
@@ -220,7 +235,8 @@ def _ulimit(one: Document) -> tuple[str, int, int]:
         raise errors.UsageError(f"invalid ulimit: {one}") from None
 
 
-def _device(one: Document) -> request.HostDevice:
+def _devices(one: Document) -> list[request.HostDevice]:
+    """A device, or all that are in a directory such as /dev/snd."""
     source = str(one.get("PathOnHost", ""))
     if not os.path.exists(source):
         raise errors.UsageError(
@@ -228,7 +244,23 @@ def _device(one: Document) -> request.HostDevice:
             "no such file or directory"
         )
     target, access = one.get("PathInContainer") or source, one.get("CgroupPermissions") or "rwm"
-    return request.HostDevice(source, target, access)
+    found = list(_nodes(source)) if os.path.isdir(source) else [source]
+    if not found or not _is_node(found[0]):
+        raise errors.UsageError(
+            f'error gathering device information while adding custom device "{source}": '
+            "not a device node"
+        )
+    return [request.HostDevice(path, target + path[len(source) :], access) for path in found]
+
+
+def _nodes(folder: str) -> Iterator[str]:
+    for path, _, names in os.walk(folder):
+        yield from (f"{path}/{name}" for name in sorted(names) if _is_node(f"{path}/{name}"))
+
+
+def _is_node(path: str) -> bool:
+    mode = os.stat(path).st_mode if os.path.exists(path) else 0
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
 
 
 def _sysctls(host: Document) -> list[tuple[str, str]]:
@@ -248,120 +280,11 @@ def of_build(host: Document) -> dict[str, Any]:
     Raises:
         UsageError: Docker's checks of them.
     """
-    found = {name: value for name, value in limits(host).items() if value}
+    found = {name: value for name, value in hostlimits.of(host).items() if value}
     found |= _security(host)
     found["ulimits"] = [_ulimit(one) for one in host["Ulimits"]]
     found["cgroup_parent"] = host["CgroupParent"]
     return found | ({"shm_size": host["ShmSize"]} if host["ShmSize"] else {})
-
-
-# --- limits ---------------------------------------------------------------------------------------
-
-
-def limits(host: Document) -> dict[str, Any]:
-    """The fields of a Request that are limits.
-
-    Raises:
-        UsageError: Docker's checks of them.
-    """
-    memory, swap, reservation = host["Memory"], host["MemorySwap"], host["MemoryReservation"]
-    if memory and memory < LEAST_MEMORY:
-        raise errors.UsageError("Minimum memory limit allowed is 6MB")
-    if swap > 0 and not memory:
-        raise errors.UsageError(
-            "You should always set the Memory limit when using Memoryswap limit, see usage"
-        )
-    if 0 < swap < memory:
-        raise errors.UsageError(
-            "Minimum memoryswap limit should be larger than memory limit, see usage"
-        )
-    if memory and reservation > memory:
-        raise errors.UsageError(
-            "Minimum memory limit can not be less than memory reservation limit, see usage"
-        )
-    found: dict[str, Any] = {
-        "memory": memory or None,
-        "memory_swap": swap or (2 * memory if memory else None),
-        "memory_reservation": reservation or None,
-        "cpu_shares": host["CpuShares"] or None,
-        "cpuset_cpus": host["CpusetCpus"],
-        "cpuset_mems": host["CpusetMems"],
-        "pids": host["PidsLimit"] or None,
-        "limits": _more_limits(host),
-    }
-    return found | _processor(host)
-
-
-def _processor(host: Document) -> dict[str, int | None]:
-    nano, quota, period = host["NanoCpus"], host["CpuQuota"], host["CpuPeriod"]
-    if nano and (quota or period):
-        name = "CPU Quota" if quota else "CPU Period"
-        raise errors.UsageError(f"Conflicting options: Nano CPUs and {name} cannot both be set.")
-    if nano:
-        have = os.cpu_count() or 1
-        if not 10**7 <= nano <= have * 10**9:
-            raise errors.UsageError(
-                f"Range of CPUs is from 0.01 to {have}.00, as there are only {have} CPUs available"
-            )
-        return {"cpu_quota": nano * PERIOD // 10**9, "cpu_period": PERIOD}
-    if period and not 1000 <= period <= 1_000_000:
-        raise errors.UsageError(
-            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"
-        )
-    if 0 < quota < 1000:
-        raise errors.UsageError("CPU cfs quota can not be less than 1ms (i.e. 1000)")
-    return {"cpu_quota": quota or None, "cpu_period": period or (PERIOD if quota > 0 else None)}
-
-
-def _more_limits(host: Document) -> Document:
-    """What the OCI configuration has words for, and a Request has none."""
-    found: Document = {}
-    if host["MemorySwappiness"] is not None and host["MemorySwappiness"] != -1:
-        if not 0 <= host["MemorySwappiness"] <= 100:
-            raise errors.UsageError(
-                f"invalid value: {host['MemorySwappiness']}, valid memory swappiness range is 0-100"
-            )
-        found.setdefault("memory", {})["swappiness"] = host["MemorySwappiness"]
-    if host["OomKillDisable"]:
-        found.setdefault("memory", {})["disableOOMKiller"] = True
-    for field, name in (("CpuRealtimePeriod", "realtimePeriod"),
-                        ("CpuRealtimeRuntime", "realtimeRuntime")):  # fmt: skip
-        if host[field]:
-            found.setdefault("cpu", {})[name] = host[field]
-    block = _block_io(host)
-    return {**found, "blockIO": block} if block else found
-
-
-_THROTTLES = {
-    "BlkioDeviceReadBps": "throttleReadBpsDevice",
-    "BlkioDeviceWriteBps": "throttleWriteBpsDevice",
-    "BlkioDeviceReadIOps": "throttleReadIOPSDevice",
-    "BlkioDeviceWriteIOps": "throttleWriteIOPSDevice",
-}
-
-
-def _block_io(host: Document) -> Document:
-    found: Document = {}
-    if host["BlkioWeight"]:
-        if not 10 <= host["BlkioWeight"] <= 1000:
-            raise errors.UsageError("Range of blkio weight is from 10 to 1000")
-        found["weight"] = host["BlkioWeight"]
-    for field, name in _THROTTLES.items():
-        if host[field]:
-            found[name] = [{**_numbers(one), "rate": int(one["Rate"])} for one in host[field]]
-    if host["BlkioWeightDevice"]:
-        found["weightDevice"] = [
-            {**_numbers(one), "weight": int(one["Weight"])} for one in host["BlkioWeightDevice"]
-        ]
-    return found
-
-
-def _numbers(one: Document) -> dict[str, int]:
-    try:
-        device = os.stat(one["Path"]).st_rdev
-    except (KeyError, OSError):
-        raise errors.UsageError(f"no such device: {one.get('Path', '')}") from None
-    return {"major": os.major(device), "minor": os.minor(device)}
 
 
 # --- security -------------------------------------------------------------------------------------
@@ -380,7 +303,9 @@ def _security(host: Document) -> dict[str, Any]:
             found["unmasked"] = True
         elif key == "seccomp":
             found["seccomp"] = value
-        elif (key, value) not in (("apparmor", "unconfined"), ("label", "disable")):
+        elif key == "apparmor":
+            found["apparmor"] = "" if value == "unconfined" else value
+        elif (key, value) != ("label", "disable"):
             raise errors.UsageError(f'invalid --security-opt 2: "{word}"')
     return found
 
@@ -420,8 +345,4 @@ def signal_number(word: str, default: int = signal.SIGTERM) -> int:
     try:
         return words.stop_signal(word)
     except errors.UsageError:
-        if word.upper().removeprefix("SIG").startswith("RTMIN+"):
-            number = word.partition("+")[2]
-            if number.isdecimal() and int(number) <= signal.SIGRTMAX - signal.SIGRTMIN:
-                return signal.SIGRTMIN + int(number)
         raise errors.UsageError(f"invalid signal: {word}") from None

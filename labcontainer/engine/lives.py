@@ -426,7 +426,7 @@ def _as_docker_says(error: Exception) -> Exception:
     if not isinstance(error, errors.StepError):
         return error
     words = "failed to create task for container: failed to create shim task: OCI runtime create "
-    step = f"{words}failed: {error.step}"
+    step = f"{words}failed: {error.step}".removesuffix(": ")
     if isinstance(error, errors.CommandNotFoundError | errors.CommandNotExecutableError):
         return type(error)(step, error.problem, error.errno)
     return errors.LabError(f"{step}: {error.problem}")

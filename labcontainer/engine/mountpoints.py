@@ -13,7 +13,7 @@ import os
 import stat
 import subprocess
 
-from labcontainer import errors
+from labcontainer import errors, mounts
 from labcontainer.engine import request, words
 from labcontainer.kernel import confined, mountinfo
 
@@ -31,6 +31,7 @@ PROPAGATIONS = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
 OUTWARD, INWARD = ("shared", "rshared"), ("slave", "rslave")
 IGNORED = ("z", "Z", "cached", "delegated", "consistent")
 OPTIONS = ("type", "o", "device", "size")
+TMPFS_OPTIONS = ("mode", "uid", "gid", "size", "nr_inodes", "nr_blocks", "mpol")
 # With the one option, these others.
 _TOGETHER = {"device": ("type",), "type": ("device",), "o": ("device", "type")}
 
@@ -39,21 +40,22 @@ def parse(config: Document, host: Document, containers: Containers) -> list[Docu
     """The mount points that Config and HostConfig ask for, ordered by their place.
 
     Raises:
-        UsageError: one is off, or two have the same place.
-        NotFoundError: a container of VolumesFrom is not there.
+        UsageError: one is off, two have the same place, or a container of VolumesFrom is not there.
     """
     found: dict[str, Document] = {}
     for one in _inherited(host["VolumesFrom"] or (), containers):
         found[one["Destination"]] = one
     own: dict[str, Document] = {}
+    driver = {"_create_volume": {"Driver": host["VolumeDriver"]}} if host["VolumeDriver"] else {}
     for one in (*map(bind, host["Binds"] or ()), *map(mount, host["Mounts"] or ())):
         if one["Destination"] in own:
             raise errors.UsageError(f"Duplicate mount point: {one['Destination']}")
-        own[one["Destination"]] = one
+        own[one["Destination"]] = (driver if one["Type"] == "volume" else {}) | one
     for target, options in (host["Tmpfs"] or {}).items():
         place = destination(target)
         if place in own:
             raise errors.UsageError(f"Duplicate mount point: {place}")
+        _check_tmpfs(options)
         own[place] = _point("tmpfs", "", place) | {"_options": options, "_hidden": True}
     found |= own
     for target in config["Volumes"] or {}:
@@ -64,15 +66,32 @@ def parse(config: Document, host: Document, containers: Containers) -> list[Docu
     return [found[place] for place in places]
 
 
+def _check_tmpfs(options: str) -> None:
+    for word in filter(None, options.split(",")):
+        name, equals, value = word.partition("=")
+        if word in mounts.option_words() or (equals and name in TMPFS_OPTIONS):
+            continue
+        shown = f'"{name}" "{value}"' if equals else f'"{name}"'
+        raise errors.UsageError(f"invalid tmpfs option [{shown}]")
+
+
 def _inherited(words: Iterable[str], containers: Containers) -> Iterable[Document]:
     for word in words:
         name, _, mode = word.partition(":")
         if mode not in ("", "ro", "rw", *IGNORED):
             raise errors.UsageError(f"invalid mode: {mode}")
-        for one in containers.find(name).mounts:
+        for one in _holder(name, containers).mounts:
             if not one.get("_hidden"):
                 inherited = {**one, "_anonymous": False}
                 yield inherited | ({"RW": False, "Mode": "ro"} if mode == "ro" else {})
+
+
+def _holder(name: str, containers: Containers) -> Container:
+    """A container of VolumesFrom. Its lack is no 404: the docker command would pull the image."""
+    try:
+        return containers.find(name)
+    except errors.NotFoundError as error:
+        raise errors.UsageError(str(error)) from None
 
 
 def _point(kind: str, source: str, place: str, *, writable: bool = True) -> Document:
@@ -122,6 +141,9 @@ def bind(word: str) -> Document:
     else:
         one = _volume(parts[0], place)
     one["Mode"] = ",".join(options) or ("z" if parts[0] and kind == "volume" else "")
+    for kinds in (("ro", "rw"), PROPAGATIONS, ("z", "Z"), ("nocopy",)):
+        if sum(option in kinds for option in options) > 1:
+            raise errors.UsageError(f"invalid mode: {parts[2]}")
     for option in options:
         if option in ("ro", "rw"):
             one["RW"] = option == "rw"

@@ -12,6 +12,7 @@ import stat
 from labcontainer import capabilities, errors, rootfs
 from labcontainer.engine import request
 from labcontainer.record import Record
+from labcontainer.runtime import labels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _process(asked: request.Request, place: Place) -> dict[str, Any]:
     user = place.user
     process: dict[str, Any] = {
         "terminal": asked.tty,
-        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.gids)},
+        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": groups(user, place.all_ids)},
         "args": ([INIT, "--"] if place.init else []) + list(place.args),
         "env": _environment(asked, place),
         "cwd": asked.workdir or "/",
@@ -84,11 +85,22 @@ def _process(asked: request.Request, place: Place) -> dict[str, Any]:
         "noNewPrivileges": asked.no_new_privileges,
         "rlimits": [_rlimit(*one) for one in asked.ulimits],
     }
+    if asked.apparmor and labels.apparmor_enabled():
+        process["apparmorProfile"] = asked.apparmor
     if asked.oom_score_adj is not None:
         process["oomScoreAdj"] = asked.oom_score_adj
     if asked.tty and place.console_size:
         process["consoleSize"] = dict(zip(("height", "width"), place.console_size, strict=True))
     return process
+
+
+def groups(user: User, all_ids: bool = True) -> list[int]:
+    """The supplementary groups: the user's own one too, as login(1) sets them.
+
+    Without it a program that drops its group would get past files that are closed to the group
+    (CVE-2022-36109). Where one id is mapped only, groups can't be set at all.
+    """
+    return list(dict.fromkeys((user.gid, *user.gids) if all_ids else user.gids))
 
 
 def _environment(asked: request.Request, place: Place) -> list[str]:

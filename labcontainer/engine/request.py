@@ -73,6 +73,7 @@ class Request(Record):
     cap_drop: tuple[str, ...] = ()
     privileged: bool = False
     seccomp: str = ""
+    apparmor: str = ""  # the profile's name; without AppArmor there is nothing to be done
     no_new_privileges: bool = False
     unmasked: bool = False
     network: str = ""

@@ -189,8 +189,8 @@ class Volumes:
         """The mount points of a new container; volumes that it names are made.
 
         Raises:
-            UsageError: a mount is off, or two have the same place.
-            NotFoundError: a container of VolumesFrom is not there.
+            UsageError: a mount is off, two have the same place, or a container of VolumesFrom or a
+                driver is not there.
         """
         found = mountpoints.parse(config, host, containers)
         for one in found:
@@ -206,7 +206,10 @@ class Volumes:
     def _settle(self, mount: Document) -> None:
         """Make, or find, the volume of a mount point."""
         asked = {"Name": mount["Name"], **mount.pop("_create_volume", {})}
-        volume = self.create(asked)
+        try:
+            volume = self.create(asked)
+        except errors.NotFoundError as error:  # no 404: the docker command would pull the image
+            raise errors.UsageError(str(error)) from None
         mount["Name"], mount["Source"] = volume["Name"], volume["Mountpoint"]
         mount["Driver"] = "local"
         mount["_anonymous"] = not asked["Name"]

@@ -384,7 +384,7 @@ def _profile(flag: str, path: str) -> str:
 
 
 def stop_signal(word: str) -> int:
-    """The number of `--stop-signal`: `SIGINT`, `INT` or `2`; 0 for none.
+    """The number of `--stop-signal`: `SIGINT`, `INT`, `2` or `SIGRTMIN+3`; 0 for none.
 
     Raises:
         UsageError: there is no such signal.
@@ -396,7 +396,14 @@ def stop_signal(word: str) -> int:
     if word.isdigit() and int(word) in signal.valid_signals():
         return int(word)
     name = word.upper() if word.upper().startswith("SIG") else f"SIG{word.upper()}"
-    found = getattr(signal, name, None)
+    base, sign, more = name.partition("+" if "+" in name else "-")
+    found = getattr(signal, base, None)
     if not isinstance(found, signal.Signals):
         _bad("--stop-signal", word, "no such signal")
-    return int(found)
+    if not sign:
+        return int(found)
+    number = found + int(f"{sign}{more}") if more.isascii() and more.isdecimal() else 0
+    real_time = (signal.SIGRTMIN, signal.SIGRTMAX)
+    if found not in real_time or not real_time[0] <= number <= real_time[1]:
+        _bad("--stop-signal", word, "no such signal")
+    return number

@@ -17,7 +17,13 @@ from labcontainer.engine.view import Layer
 from labcontainer.engine.volumes import ANONYMOUS, Volumes
 
 Document = dict[str, Any]
-NOTHING: Document = {"Binds": None, "Mounts": None, "VolumesFrom": None, "Tmpfs": None}
+NOTHING: Document = {
+    "VolumeDriver": "",
+    "Binds": None,
+    "Mounts": None,
+    "VolumesFrom": None,
+    "Tmpfs": None,
+}
 
 
 class Having:
