@@ -175,7 +175,11 @@ def half(folder: str, repository: str, data: bytes) -> str:
 class _Logged(BaseHTTPRequestHandler):
     """Writes a line when the head of an answer is ready, which is before anything of it is sent."""
 
-    count = status = size = 0
+    status = size = 0
+
+    def received(self) -> int:
+        """Bytes of the request's body, where the server takes one."""
+        return 0
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         del size
@@ -188,20 +192,18 @@ class _Logged(BaseHTTPRequestHandler):
 
     def end_headers(self) -> None:
         scheme = self.headers.get("Authorization", "").partition(" ")[0]
-        line = Line(self.command, self.path, self.status, self.count, self.size, scheme)
+        line = Line(self.command, self.path, self.status, self.received(), self.size, scheme)
         data = json.dumps(line.as_dict()) + "\n"
         os.write(self.server.lab_log, data.encode())  # type: ignore[attr-defined]
-        self.count = self.status = self.size = 0
+        self.status = self.size = 0
         super().end_headers()
 
 
 class _Traced(_Logged, Handler):
     """The package's registry, with a log."""
 
-    def body(self) -> Iterator[bytes]:
-        for data in super().body():
-            self.count += len(data)
-            yield data
+    def received(self) -> int:
+        return self.body.taken
 
 
 class _Door(_Logged):

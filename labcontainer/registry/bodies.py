@@ -17,11 +17,13 @@ _TRAILERS = 100  # lines
 
 
 class Body:
-    """What is still to be read of a request. `left` is in bytes, -1 for a chunked one."""
+    """What is still to be read of a request. `left` is in bytes, -1 for a chunked one; `taken` are
+    the bytes that were read."""
 
     def __init__(self, file: BufferedIOBase, left: int = 0) -> None:
         self._file = file
         self.left = left
+        self.taken = 0
 
     @classmethod
     def of(cls, file: BufferedIOBase, headers: Message) -> Body:
@@ -70,6 +72,7 @@ class Body:
         data = self._file.read(min(CHUNK, most))
         if not data:
             raise ConnectionResetError("the body ended early")
+        self.taken += len(data)
         return data
 
     def _chunks(self) -> Iterator[bytes]:
