@@ -32,7 +32,7 @@ USERS = ("ann", "ben", "cho")
 PACKAGES = ("jupyterhub>=5.2,<6", "dockerspawner", "jupyterhub-idle-culler")
 PROXY = "configurable-http-proxy"
 CONFIG = ROOT / "docs/examples/jupyterhub_config.py"
-IDLE = 45  # seconds: long enough to look at all three
+IDLE = 75  # seconds: long enough to look at all three, and for a lesson
 
 
 def free_port() -> int:
@@ -169,6 +169,23 @@ def test_three_users_each_in_a_container_with_its_limits(daemon: Daemon, hub: Hu
     strange = Browser(hub, "dan")
     with pytest.raises(urllib.error.HTTPError, match="403"):
         strange.log_in("s3cret")
+
+
+LESSON = """
+from labcontainer.lab import course as lab
+lab.start("02_chroot", tier="T1")
+lab.run("import os; print(os.geteuid(), sum(1 for _ in os.scandir('/sys/fs/cgroup')) > 5)")
+lab.command("sh", "-c", "echo of the guest > $LABCONTAINER_WORK/lesson")
+"""
+
+
+def test_a_lesson_runs_there_as_root_of_a_kernel_of_its_own(daemon: Daemon, hub: Hub) -> None:
+    script = f"cd ~/labcontainer/notebooks && python - <<'END'{LESSON}END"
+    said = daemon.docker("exec", "jupyter-ann", "sh", "-c", script, seconds=120).splitlines()
+    assert said[0] == "02_chroot needs T1 · this machine: TU, root in the user-mode kernel"
+    assert said[1] == "0 True", "control groups of version 2"
+    assert inside(daemon, "ann", "cat ~/work/lesson; stat -c %u ~/work/lesson").split() \
+        == ["of", "the", "guest", "1000"]  # fmt: skip
 
 
 def test_idle_ones_are_stopped_and_work_is_kept(daemon: Daemon, hub: Hub) -> None:
