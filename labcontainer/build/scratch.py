@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from labcontainer.image import roots
 from labcontainer.image.snapshots import remove_tree
 from labcontainer.image.store import Store
 from labcontainer.kernel import locks
@@ -20,7 +21,7 @@ PREFIX = "scratch-"
 @contextmanager
 def folder(store: Store) -> Iterator[str]:
     """A directory for the time of the block."""
-    os.makedirs(store.path, mode=0o711, exist_ok=True)
+    roots.make(store.path)
     sweep(store)
     # Made under another name: without its lock it would be swept at once.
     path = tempfile.mkdtemp(prefix=f"new-{PREFIX}", dir=store.path)

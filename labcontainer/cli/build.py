@@ -126,12 +126,13 @@ def run(args: SimpleNamespace) -> int:
     """Build, and print the image's id."""
     from labcontainer.build import builder
     from labcontainer.engine import buildsteps
+    from labcontainer.image import roots
     from labcontainer.image.store import Store
 
     signal.signal(signal.SIGTERM, _terminated)
     options = options_of(args)
     store = Store()  # of this user, before it becomes root of a namespace
-    os.makedirs(store.path, mode=0o711, exist_ok=True)
+    roots.make(store.path)
     with ExitStack() as stack:
         context = _context(args, store, stack)
         if os.geteuid() != 0:

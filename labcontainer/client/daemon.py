@@ -45,7 +45,7 @@ def start(path: str) -> None:
     from labcontainer.image import roots
 
     log = f"{roots.home()}/daemon.log"
-    os.makedirs(os.path.dirname(log), mode=0o711, exist_ok=True)
+    os.makedirs(os.path.dirname(log), mode=roots.closed_mode(), exist_ok=True)
     ready, theirs = os.pipe()
     words = [sys.executable, "-m", "labcontainer.cli.main", "daemon", "--host", f"unix://{path}",
              "--idle", str(IDLE), "--ready-fd", str(theirs)]  # fmt: skip

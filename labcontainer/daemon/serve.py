@@ -17,7 +17,7 @@ import time
 
 from labcontainer import users
 from labcontainer.daemon import server
-from labcontainer.image import inside
+from labcontainer.image import inside, roots
 from labcontainer.kernel import syscalls
 from labcontainer.kernel.flags import CLONE, MS
 from labcontainer.record import Record
@@ -69,7 +69,8 @@ def serve(options: Options) -> int:
     """
     os.umask(0o022)
     os.chdir("/")
-    os.makedirs(options.home, mode=0o711, exist_ok=True)
+    os.makedirs(options.home, exist_ok=True)
+    os.chmod(options.home, roots.closed_mode())
     listeners = [_listen(place, options) for place in options.places]
     try:
         _enter(options.home)

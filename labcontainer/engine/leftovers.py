@@ -56,7 +56,7 @@ def claim(folder: str, name: str) -> str:
     """
     path = f"{folder}/{name}"
     making = f"{folder}/.new-{os.getpid()}"
-    os.makedirs(folder, mode=0o711, exist_ok=True)
+    roots.make(folder)
     os.mkdir(making, 0o711)
     try:
         add_owner(making, os.getpid())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 
-from labcontainer.image import diff, documents, hostbase, packing
+from labcontainer.image import diff, documents, hostbase, packing, roots
 from labcontainer.image.reference import Reference, parse
 from labcontainer.image.store import Image, Store
 
@@ -27,7 +27,7 @@ def make(store: Store, recipe: hostbase.Recipe, name: str = "") -> tuple[Image, 
         NotFoundError: a program is not on this machine.
     """
     reference = parse(name or recipe.name)
-    os.makedirs(store.path, mode=0o711, exist_ok=True)
+    roots.make(store.path)
     with store.lease(), tempfile.TemporaryDirectory(prefix="ingest-", dir=store.path) as folder:
         report = hostbase.build(recipe, f"{folder}/root")
         layer = _pack(store, f"{folder}/root")

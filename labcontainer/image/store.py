@@ -135,7 +135,7 @@ class Store:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        os.makedirs(self.path, mode=0o711, exist_ok=True)
+        roots.make(self.path)
         fd = files.lock_file(f"{self.path}/lock")
         try:
             yield
