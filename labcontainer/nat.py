@@ -53,9 +53,6 @@ def _nat(bridge: Bridge) -> list[Rule]:
         if bridge.masquerade:
             out = f"!{bridge.name}"
             found.append(Rule("postrouting", "masquerade", source=subnet, out_link=out))
-        if bridge.masquerade:
-            out = f"!{bridge.name}"
-            found.append(Rule("postrouting", "masquerade", source=subnet, out_link=out))
         # A neighbour that comes by a published port: without this, the answer would go to it
         # straight, from an address that it did not ask.
         found.append(Rule("postrouting", "masquerade", source=subnet, destination=subnet,
