@@ -152,12 +152,12 @@ def write_atomically(path: str, data: bytes, mode: int = 0o600, *, sync: bool = 
             view = view[os.write(fd, view) :]
         if sync:
             os.fsync(fd)
+        os.rename(temporary, path)
     except OSError:
-        os.close(fd)
         os.unlink(temporary)
         raise
-    os.close(fd)
-    os.rename(temporary, path)
+    finally:
+        os.close(fd)
 
 
 def own_directory(path: str) -> str:

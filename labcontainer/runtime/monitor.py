@@ -204,7 +204,10 @@ class Monitor:
     def _finish(self) -> None:
         self._forget_container()
         text = jsontext.dumps(self._end)
-        files.write_atomically(f"{self.request.home}/exit.json", text.encode())
+        try:
+            files.write_atomically(f"{self.request.home}/exit.json", text.encode())
+        except OSError:
+            pass  # a full disk: who listens hears of the end, and nobody can be told later
         for name in ("attach", "control"):
             os.unlink(f"{self.request.home}/{name}")
         self._tell("ended", text)

@@ -143,6 +143,18 @@ def test_a_warm_container_runs_to_its_end(case: Case) -> None:
     assert sorted(os.listdir(bundle.path / "home")) == ["exit.json", "log.json"]
 
 
+def test_an_end_that_cannot_be_written_down_is_told(case: Case) -> None:
+    """As on a full disk: whoever listens must not take the status for that of a killed monitor."""
+    handle, bundle = case.run(*sh("exit 5"), remove=False)
+    place = bundle.path / "home"
+    (place / "exit.json").mkdir()
+    with handle:
+        handle.start()
+        assert handle.wait().status == 5
+    ending.delete(case.root, bundle.id)
+    eventually(lambda: sorted(os.listdir(place)) == ["exit.json", "log.json"])
+
+
 def test_the_end_can_be_polled_for(case: Case) -> None:
     handle, _ = case.run("true")
     with handle:
