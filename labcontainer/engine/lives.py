@@ -17,6 +17,7 @@ import contextlib
 import os
 import select
 import signal
+import sys
 import threading
 import time
 
@@ -45,7 +46,7 @@ class Lives:
 
     def __init__(self, engine: Engine, save: Callable[[Container], None]) -> None:
         self._engine = engine
-        self._save = save
+        self._write = save
         self._watch = Watch()
         self._handles: dict[str, Handle] = {}
         self._restarts = Restarts(self._start_again)
@@ -53,6 +54,14 @@ class Lives:
         self.attachments = Attachments()
         self.removed: Callable[[Container], None] = lambda _container: None
         self.closing = False
+
+    def _save(self, container: Container) -> None:
+        """Write down what has happened. On a full disk that can't be, and it must be told all the
+        same: the next daemon sees by itself what runs (`recover`)."""
+        try:
+            self._write(container)
+        except errors.LabError as error:
+            sys.stderr.write(f"container {container.id}: {error}\n")
 
     # --- start ------------------------------------------------------------------------------------
 
@@ -92,7 +101,7 @@ class Lives:
                 handle.become_ready()  # tells why its process has gone, when that is the reason
                 raise
             container.state.pid = handle.pid
-            self._save(container)  # who kills us now leaves a number to find it by
+            self._write(container)  # who kills us now leaves a number to find it by
             handle.start()
         except (errors.LabError, OSError) as error:
             _end(handle)
@@ -253,7 +262,9 @@ class Lives:
         if self._stopped_between_restarts(container):
             return
         if not container.state.running:
-            raise errors.StateError(f"container {container.id} is not running")
+            raise errors.StateError(
+                f"cannot kill container: {container.name}: container {container.id} is not running"
+            )
         stopping = hostconfig.signal_number(container.config["StopSignal"])
         container.stopped_by_user |= number in (signal.SIGKILL, stopping)
         if number != signal.SIGKILL:

@@ -44,6 +44,7 @@ class Records:
     def __init__(self, path: str) -> None:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         self._lock = threading.Lock()
+        self._path = path
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
         os.chmod(path, 0o600)
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -66,22 +67,28 @@ class Records:
 
         Raises:
             ExistsError: another one of this kind has the name.
+            LabError: the disk is full.
         """
         text = json.dumps(document, separators=(",", ":"))
         sql = (
             "INSERT INTO nouns VALUES (?, ?, ?, ?) ON CONFLICT (kind, id) "
             "DO UPDATE SET name = excluded.name, document = excluded.document"
         )
+        try:
+            self._write(sql, kind, identity, name, text)
+        except sqlite3.IntegrityError:
+            raise errors.ExistsError(f"{kind} name {name!r} is in use") from None
+
+    def _write(self, sql: str, *values: str) -> None:
         with self._lock:
             try:
-                self._db.execute(sql, (kind, identity, name, text))
-            except sqlite3.IntegrityError:
-                raise errors.ExistsError(f"{kind} name {name!r} is in use") from None
+                self._db.execute(sql, values)
+            except sqlite3.OperationalError as error:
+                raise errors.LabError(f"cannot write {self._path}: {error}") from error
 
     def delete(self, kind: str, identity: str) -> None:
         """Forget a noun; quiet if there is none."""
-        with self._lock:
-            self._db.execute("DELETE FROM nouns WHERE kind = ? AND id = ?", (kind, identity))
+        self._write("DELETE FROM nouns WHERE kind = ? AND id = ?", kind, identity)
 
     def all(self, kind: str) -> list[dict[str, Any]]:
         """The documents of all nouns of a kind, the oldest first."""
@@ -98,13 +105,11 @@ class Records:
 
     def set_meta(self, key: str, value: str) -> None:
         """Write a single value."""
-        with self._lock:
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        self._write("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)
 
     def delete_meta(self, key: str) -> None:
         """Forget a single value; quiet if there is none."""
-        with self._lock:
-            self._db.execute("DELETE FROM meta WHERE key = ?", (key,))
+        self._write("DELETE FROM meta WHERE key = ?", key)
 
     def close(self) -> None:
         """Write the log into the file and close it."""

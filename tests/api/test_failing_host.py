@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +37,18 @@ def alone(place: Path) -> Iterator[Alone]:
     yield started
     started.clean()
     assert started.stop() == 0
+
+
+def test_an_end_is_told_though_it_cannot_be_remembered(alone: Alone) -> None:
+    """As on a full disk; here somebody else holds the file."""
+    alone.docker("run", "-d", "--name", "one", "--network", "none", "busybox", "sleep", "60")
+    with contextlib.closing(sqlite3.connect(alone.home / "engine/state.db")) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        alone.docker("kill", "one")
+        assert alone.docker("wait", "one", seconds=50) == "137"
+        assert alone.docker("ps", "-q") == ""
+    wait_for(lambda: "database is locked" in alone.said())
+    assert "Traceback" not in alone.said()
 
 
 def test_an_end_is_told_though_the_network_cannot_be_taken_back(alone: Alone) -> None:
