@@ -20,7 +20,7 @@ def detach_keys(word: str) -> bytes:
         elif key.startswith("ctrl-") and len(key) == 6 and "@" <= key[5].upper() <= "_":
             found += bytes([ord(key[5].upper()) & 0x1F])
         else:
-            raise errors.UsageError(f"Invalid detach keys ({word}) provided")
+            raise errors.UsageError(f"Invalid escape keys ({word}) provided")
     return found
 
 

@@ -147,7 +147,7 @@ class Execs:
             connection = sockets.connect(f"{exec_.home}/attach")
             handle.start()
         except BaseException as error:
-            exec_.exit_code = getattr(error, "exit_status", 126)
+            exec_.exit_code = 127 if isinstance(error, errors.CommandNotFoundError) else 126
             if connection >= 0:
                 os.close(connection)
             self._forget(exec_)

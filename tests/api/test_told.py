@@ -77,3 +77,28 @@ def test_the_default_bridge_tells_its_options(daemon: Daemon) -> None:
 def test_sizes_for_clients_of_an_older_api(daemon: Daemon) -> None:
     assert "VirtualSize" in shown(daemon, "/v1.41/system/df")["Images"][0]
     assert "VirtualSize" not in shown(daemon, "/v1.44/system/df")["Images"][0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "program", "status", "why"),
+    [
+        ((), "nosuch", 127, "executable file not found in $PATH"),
+        ((), "/etc/passwd", 126, "permission denied"),
+        (("-u", "nosuch"), "true", 126, "unable to find user nosuch"),
+        (("-w", "/nosuch"), "true", 126, "no such file or directory"),
+        (("-w", "relative"), "true", 126, "must be absolute"),
+    ],
+)
+def test_how_an_exec_ends_that_could_not_be_started(
+    daemon: Daemon, flags: tuple[str, ...], program: str, status: int, why: str
+) -> None:
+    daemon.docker("run", "-d", "--name", "one", "busybox", "sleep", "1000")
+    done = daemon.fails("exec", *flags, "one", program)
+    assert done[0] == status
+    assert why in done[1]
+
+
+def test_a_kill_names_the_container_that_does_not_run(daemon: Daemon) -> None:
+    identity = daemon.docker("create", "--name", "still", "busybox")
+    said = daemon.fails("kill", "still")[1]
+    assert f"cannot kill container: still: container {identity} is not running" in said
