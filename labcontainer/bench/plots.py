@@ -21,6 +21,7 @@ from labcontainer.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 BASE = "process"
@@ -92,7 +93,7 @@ def distribution(data: Dataset, measure: str = "start", names: Sequence[str] = (
                  number(max(taken[name])))
             )  # fmt: skip
         _name_rows(axes, order)
-        axes.set_xscale("log")
+        _logarithmic(axes)
         axes.set_xlabel(f"{about.title}, {about.unit} (logarithmic scale)")
         svg = _svg(figure)
     first, last = order[0], order[-1]
@@ -149,7 +150,7 @@ def ratios(data: Dataset, names: Sequence[str], measures: Sequence[str] = COMPAR
                 rows.append((measure, name, number(found.value), interval))
             axes.axvline(1, color=INK, lw=0.8, ls=":")
             _name_rows(axes, present)
-            axes.set_xscale("log")
+            _logarithmic(axes)
             axes.set_title(MEASURES[measure].title, fontsize=9, loc="left")
         figure.supxlabel("times a plain process (logarithmic scale; dotted: 1)", fontsize=9)
         svg = _svg(figure)
@@ -195,8 +196,7 @@ def memory(data: Dataset, names: Sequence[str] = ()) -> Plot:
                           textcoords="offset points", va="center", fontsize=8)  # fmt: skip
             for twin in (name, *twins):
                 rows += [(twin, str(n), number(mib), more) for n, mib in data.memory[twin]]
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        _logarithmic(axes, "xy")
         axes.margins(x=0.05)
         axes.set_xlim(right=axes.get_xlim()[1] * 6)
         axes.set_xlabel("idle instances (logarithmic scale)")
@@ -255,7 +255,7 @@ def _bars(values: dict[str, float], label: str, log: bool = True) -> str:
                           textcoords="offset points")  # fmt: skip
         _name_rows(axes, list(values))
         if log:
-            axes.set_xscale("log")
+            _logarithmic(axes)
         axes.set_xlabel(label)
         return _svg(figure)
 
@@ -281,6 +281,20 @@ def _figure(width: float, height: float) -> Iterator[Figure]:
 
     with matplotlib.rc_context(SETTINGS):
         yield Figure(figsize=(width, max(height, 1.4)), layout="constrained")
+
+
+def _logarithmic(axes: Axes, names: str = "x") -> None:
+    """Logarithmic axes with plain numbers at their ticks: 1, 10, 100; more where there is room."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    for name in names:
+        axes.set(**{f"{name}scale": "log"})
+        axis: Axis = getattr(axes, f"{name}axis")
+        low, high = axis.get_view_interval()
+        between = (1.0, 2.0, 5.0) if high < 30 * low else (1.0,)
+        axis.set_major_locator(MaxNLocator(4) if high < 3 * low else LogLocator(subs=between))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _svg(figure: Figure) -> str:
