@@ -96,8 +96,10 @@ def fetch(url: str, checksum: str, folder: str) -> tuple[str, str]:
     """
     import urllib3
 
+    from labcontainer.build.repository import without_password
     from labcontainer.image import documents, session
 
+    shown = f"ADD {without_password(url)}"
     wanted = documents.check_digest(checksum, "--checksum") if checksum else ""
     pool = urllib3.PoolManager(timeout=TIMEOUT, retries=urllib3.Retry(3, redirect=5))
     place = f"{folder}/{os.urandom(8).hex()}"
@@ -105,14 +107,14 @@ def fetch(url: str, checksum: str, folder: str) -> tuple[str, str]:
         answer = pool.request("GET", url, preload_content=False, decode_content=False)
         with answer, open(place, "wb") as file:
             if answer.status != 200:
-                raise errors.LabError(f"ADD {url}: the server answered {answer.status}")
+                raise errors.LabError(f"{shown}: the server answered {answer.status}")
             found = _save(answer, file, wanted.partition(":")[0] or "sha256")
             _set_time(place, answer.headers.get("Last-Modified", ""))
             name = _name(url, answer.headers.get("Content-Disposition", ""))
     except urllib3.exceptions.HTTPError as error:
-        raise errors.LabError(f"ADD {url}: {session.reason_of(error)}") from None
+        raise errors.LabError(f"{shown}: {without_password(session.reason_of(error))}") from None
     if wanted and found != wanted:
-        raise errors.LabError(f"ADD {url}: its digest is {found}, not {wanted}")
+        raise errors.LabError(f"{shown}: its digest is {found}, not {wanted}")
     return name, place
 
 
@@ -144,4 +146,5 @@ def _name(url: str, disposition: str) -> str:
 
     _, _, rest = disposition.partition("filename=")
     named = rest.partition(";")[0].strip('" ')
-    return os.path.basename(named or unquote(urlsplit(url).path))
+    name = os.path.basename(named or unquote(urlsplit(url).path))
+    return "" if name in (".", "..") else name
