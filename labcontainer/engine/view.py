@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 
-from labcontainer import errors, overlay
+from labcontainer import errors, namespaces, overlay
 from labcontainer.image import inside
 from labcontainer.kernel import confined, syscalls
 from labcontainer.kernel.flags import AT, CLONE, MS, OPEN_TREE
@@ -95,9 +95,28 @@ class Layer:
 
 
 def _running(pid: int, alone: bool) -> int:
-    if not alone:
-        return _directory(f"/proc/{pid}/root")
+    """The root of a running container's first process.
+
+    Raises:
+        StateError: it has ended, and a process of the host has its number: it shows the host's.
+    """
+    if alone:
+        return _running_alone(pid)
+    root = _directory(f"/proc/{pid}/root")
+    try:
+        if namespaces.same(pid, "self", "mount"):
+            raise errors.StateError("the container has just ended")
+    except BaseException:
+        os.close(root)
+        raise
+    return root
+
+
+def _running_alone(pid: int) -> int:
     namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    if os.path.samestat(os.fstat(namespace), os.stat("/proc/self/ns/mnt")):
+        os.close(namespace)
+        raise errors.StateError("the container has just ended")
 
     def root() -> int:
         syscalls.setns(namespace, CLONE.NEWNS)
