@@ -362,7 +362,10 @@ class Lives:
         if handle is not None:
             if not remembered.running:
                 remembered.status, remembered.started_at = states.RUNNING, moments.now()
-            remembered.status = directory.status(directory.load())
+            try:
+                remembered.status = directory.status(directory.load())
+            except errors.NotFoundError:
+                pass  # it is just ending: its monitor is about to tell
             self._engine.networks.rejoin(container)
             self._engine.volumes.mount_again(container)
             self._watch_over(container, handle)
