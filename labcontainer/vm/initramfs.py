@@ -77,16 +77,13 @@ def plan(contents: Contents) -> tuple[Step, ...]:
         *(_root(contents.root) if contents.root else ()),
         *(_scratch(contents.root) if contents.scratch else ()),
         *_shares(contents),
+        *(_enter() if contents.root else ()),
         _agent(contents),
     )
 
 
 def _root(kind: str) -> list[Step]:
-    """The root of programs: shared and read-only below, an overlay in memory above.
-
-    It is entered by chroot(2): the archive's own root is the first mount of all, which nothing can
-    lie below, so pivot_root(2) refuses it.
-    """
+    """The root of programs: shared and read-only below, an overlay in memory above."""
     layers = "lowerdir=/below,upperdir=/above/upper,workdir=/above/work"
     return [
         Step("places", f"mkdir -p /below /above {ROOT}"),
@@ -113,6 +110,20 @@ def _own() -> list[Step]:
     ]
 
 
+def _enter() -> list[Step]:
+    """Make that root the mount namespace's (switch_root(8)).
+
+    The archive's own root is the first mount of all: pivot_root(2) refuses it, so the other one is
+    moved on top. This shell and the agent stay below, where their files are; a program that does
+    chroot(".") from here is on top, and so is who enters the mount namespace later.
+    """
+    return [
+        Step("stand in the new root", f"cd {ROOT}"),
+        Step("move it on top of the first", "mount --move . /"),
+        Step("mounts propagate", "mount --make-rshared ."),
+    ]
+
+
 def _scratch(root: str) -> list[Step]:
     """A disk to write to: the one whose serial number says so."""
     place = f"{ROOT if root else ''}/scratch"
@@ -134,7 +145,7 @@ def _shares(contents: Contents) -> list[Step]:
 
 
 def _agent(contents: Contents) -> Step:
-    root = [ROOT] if contents.root else []
+    root = ["."] if contents.root else []
     words = shlex.join([python(), "-I", "-S", "-E", "/agent/agent.py", LINE, *root])
     return Step("the agent", f"hostname {shlex.quote(contents.hostname)}; exec {words}")
 

@@ -178,7 +178,8 @@ def test_the_first_process_is_a_script_that_a_shell_reads(home: Path, root: str)
     lines = text.decode().splitlines()
     assert lines[0] == "#!/bin/sh"
     assert lines[-1].startswith("hostname vm; exec ")
-    assert ("chroot" not in text.decode()) and ((initramfs.ROOT in lines[-1]) == bool(root))
+    assert (f" {initramfs.LINE} . " in lines[-1]) == bool(root)
+    assert any(line.startswith("mount --move . /") for line in lines) == bool(root)
 
 
 def test_modules_are_loaded_in_order_before_the_disk_is_mounted(home: Path) -> None:

@@ -130,6 +130,9 @@ def test_the_hosts_own_tree_is_its_root_and_one_directory_is_written_to(tmp_path
         (work / "before").write_text("of the host\n")
         script = f"cd '{work}' && cat before && echo of the guest > after"
         assert ran(machine, "sh", "-c", script) == (0, "of the host\n", "")
+        entered = "nsenter --mount=/proc/self/ns/mnt ls -d /etc/passwd /agent"
+        _, there, missing = ran(machine, "sh", "-c", entered)
+        assert there == "/etc/passwd\n" and "/agent" in missing, "it is the mount namespace's root"
         assert ran(machine, "cat", "/proc/sys/kernel/osrelease")[1] != f"{os.uname().release}\n"
     made = work / "after"
     assert (made.read_text(), made.stat().st_uid) == ("of the guest\n", HOST_UID or os.geteuid())
