@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.api.plain import TAR, archive, ask, only_busybox
-from tests.api.world import Daemon
+from tests.api.world import Daemon, wait_for
 
 JSON = {"Content-Type": "application/json"}
 pytestmark = pytest.mark.requires("root", "docker", "busybox")
@@ -94,9 +94,10 @@ def test_a_volume_outside(daemon: Daemon, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seconds", ["99999999999999", "9" * 30])
 def test_a_stop_that_would_wait_for_ages(daemon: Daemon, seconds: str) -> None:
-    script = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
+    script = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.1; done"
     words = ("--name", "quick", "--network", "none", "busybox", "sh", "-c", script)
     daemon.docker("run", "-d", *words)
+    wait_for(lambda: daemon.docker("logs", "quick") == "ready")
     status, said = ask(daemon, "POST", f"/containers/quick/stop?t={seconds}")
     assert status in (204, 400), said
 
