@@ -12,7 +12,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from labcontainer.errors import UnsupportedError
 from labcontainer.record import Record
@@ -83,6 +84,24 @@ def _check_space(folder: str, memory: str) -> None:
         )
 
 
+@contextmanager
+def _on_one_processor() -> Iterator[None]:
+    """What begins inside the block stays on the processor where we are: sched_setaffinity(2).
+
+    The guest has one processor. Each of its system calls goes from the process that makes it to the
+    kernel that traces it and back, and to wake a process on another processor takes ten times as
+    long as on one's own.
+    """
+    with open("/proc/thread-self/stat") as file:
+        here = int(file.read().rpartition(")")[2].split()[36])  # field 39 of proc(5): processor
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {here})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 class Guest(guest.Guest):
     """A user-mode kernel."""
 
@@ -104,7 +123,8 @@ class Guest(guest.Guest):
             os.write(script, boot.script(plan))
             inherited = (line.fileno(), script)
             argv = boot.command_line(plan, *inherited)
-            return guest.launch(argv, inherited, self.machine.uid, {"TMPDIR": self.tmpdir})
+            with _on_one_processor():
+                return guest.launch(argv, inherited, self.machine.uid, {"TMPDIR": self.tmpdir})
         finally:
             os.close(script)
 

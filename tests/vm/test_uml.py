@@ -71,6 +71,26 @@ def test_its_boot_does_nothing_that_nobody_needs(guest: uml.Guest) -> None:
     assert ran(guest, "sh", "-c", "ls /dev | grep -c '^tty[p-za-e]'")[1].stdout == b"0\n"
 
 
+def processors(pid: int) -> str:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(line.split()[1] for line in status.splitlines() if "Cpus_allowed_list" in line)
+
+
+def test_its_processes_share_one_processor(guest: uml.Guest) -> None:
+    begun = [guest.pid]
+    for pid in begun:
+        begun += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    assert len(begun) > 2
+    assert {processors(pid) for pid in begun} == {processors(guest.pid)}
+    assert processors(guest.pid).isdecimal()
+
+
+def test_who_starts_it_keeps_all_processors() -> None:
+    before = os.sched_getaffinity(0)
+    assert uml.run(["true"]) == 0
+    assert os.sched_getaffinity(0) == before
+
+
 def test_all_modules_are_there(guest: uml.Guest) -> None:
     loaded = {line.split()[0] for line in ran(guest, "cat", "/proc/modules")[1].stdout.splitlines()}
     assert {name.replace("-", "_").encode() for name in boot.MODULES} <= loaded
