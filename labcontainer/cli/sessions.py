@@ -44,6 +44,8 @@ def run_attach(args: Namespace) -> int:
     proxy = args.sig_proxy.lower() not in ("false", "0")
     with streams.Signals() as signals:
         ask = {"stream": True, "stdout": True, "stderr": True, "stdin": stdin}
+        # Asked before its end: its output may end before the daemon knows how it has ended.
+        waiting = client.send("POST", f"/containers/{identity}/wait", {})
         sock, early = client.hijack(
             f"/containers/{identity}/attach", None, detachKeys=args.detach_keys, **ask
         )
@@ -53,7 +55,10 @@ def run_attach(args: Namespace) -> int:
                                  on_signal=on_signal, keys=args.detach_keys)  # fmt: skip
         session.run(signals)
         sock.close()
-    return 0 if session.detached else exit_status(client, identity)
+        if session.detached:
+            waiting.close()
+            return 0
+    return status_of(waiting)
 
 
 def start_attached(name: str, *, stdin: bool, keys: str | None) -> int:
@@ -107,15 +112,6 @@ def status_of(waiting: Any) -> int:
     if (found.get("Error") or {}).get("Message"):
         raise errors.LabError(found["Error"]["Message"])
     return int(found["StatusCode"])
-
-
-def exit_status(client: api.Client, identity: str) -> int:
-    """How a container ended; 0 if it runs on, or is gone."""
-    try:
-        state = client.get(f"/containers/{identity}/json")["State"]
-    except api.ApiError:
-        return 0
-    return 0 if state["Running"] else int(state["ExitCode"])
 
 
 def check_terminal(stdin: bool, tty: bool) -> None:

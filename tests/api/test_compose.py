@@ -56,8 +56,11 @@ class Compose:
 
 
 @pytest.fixture
-def compose(daemon: Daemon, tmp_path: Path) -> Compose:
-    return Compose(daemon, tmp_path)
+def compose(daemon: Daemon, tmp_path: Path) -> Iterator[Compose]:
+    yield Compose(daemon, tmp_path)
+    daemon.clean()  # of a test that failed; the next one counts what is there
+    daemon.docker("network", "prune", "-f")
+    daemon.remove_volumes()
 
 
 @pytest.fixture(scope="module")
@@ -300,6 +303,7 @@ def test_steps_on_a_terminal_change_in_place(compose: Compose) -> None:
                           cwd=compose.folder, capture_output=True, text=True, timeout=60,
                           check=True, stdin=subprocess.DEVNULL)  # fmt: skip
     drawn = done.stdout
+    assert "[+] up 4/4" in drawn, drawn
     last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn[drawn.rindex("[+] up 4/4") :]).splitlines()
     lines = [line.split() for line in last]
     assert lines[0] == ["[+]", "up", "4/4"]
