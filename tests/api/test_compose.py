@@ -296,19 +296,22 @@ def test_attach_wait_commit_and_export(compose: Compose) -> None:
 
 
 def test_steps_on_a_terminal_change_in_place(compose: Compose) -> None:
-    (compose.folder / "compose.yaml").write_text(TWO)
+    # It takes longer than a tenth of a second: so the lines are drawn more than once.
+    slow = TWO.replace("depends_on: [db]", "depends_on: {db: {condition: service_healthy}}")
+    check = "healthcheck: {test: sleep 0.4, interval: 100ms}"
+    slow = slow.replace("stdin_open: true", f"stdin_open: true, {check}")
+    (compose.folder / "compose.yaml").write_text(slow)
     command = " ".join(compose.daemon.command("compose", "-p", "proj", "up", "--detach"))
     env = {**compose.daemon.env, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
     done = subprocess.run(["script", "-qec", f"stty cols 80; {command}", "/dev/null"], env=env,
                           cwd=compose.folder, capture_output=True, text=True, timeout=60,
                           check=True, stdin=subprocess.DEVNULL)  # fmt: skip
     drawn = done.stdout
-    assert "[+] up 4/4" in drawn, drawn
     last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn[drawn.rindex("[+] up 4/4") :]).splitlines()
     lines = [line.split() for line in last]
     assert lines[0] == ["[+]", "up", "4/4"]
     assert sorted(line[1:4] for line in lines[1:5]) == [
-        ["Container", "proj-db-1", "Started"],
+        ["Container", "proj-db-1", "Healthy"],
         ["Container", "proj-web-1", "Started"],
         ["Network", "proj_default", "Created"],
         ["Volume", "proj_data", "Created"],
