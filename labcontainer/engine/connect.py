@@ -11,7 +11,6 @@ The container's first process waits, created, while its network namespace is con
 from __future__ import annotations
 
 import os
-import signal
 
 from labcontainer import errors
 from labcontainer.engine import leftovers, request
@@ -208,11 +207,9 @@ def detach(path: str) -> None:
 
 
 def _end(identity: str) -> None:
-    """Kill a process that is still the one of that number and start time."""
-    pid, _, ticks = identity.partition(" ")
-    if ticks and leftovers.start_time(int(pid)) == ticks:
-        os.kill(int(pid), signal.SIGKILL)
+    """Kill a process that is still the one of that number and start time, and reap it."""
+    if leftovers.end(identity):
         try:
-            os.waitpid(int(pid), 0)
+            os.waitpid(int(identity.partition(" ")[0]), 0)
         except ChildProcessError:
             pass  # another process started it

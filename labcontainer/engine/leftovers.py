@@ -15,14 +15,18 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 
 from labcontainer import errors
 from labcontainer.image import roots
+from labcontainer.kernel import syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+PATIENCE = 2000  # milliseconds that a killed program may take to be gone
 
 
 def folder() -> str:
@@ -46,6 +50,32 @@ def start_time(pid: int) -> str:
 def identity(pid: int) -> str:
     """The line that names a process in `owners`."""
     return f"{pid} {start_time(pid)}"
+
+
+def end(line: str) -> bool:
+    """Kill the process that a line of `identity` names, and wait for its end; whether it ran.
+
+    Another process of that number is left alone. Its parent still has to reap it.
+    """
+    pid, _, ticks = line.partition(" ")
+    if not ticks:
+        return False
+    try:
+        pidfd = syscalls.pidfd_open(int(pid))
+    except ProcessLookupError:
+        return False
+    try:
+        if start_time(int(pid)) != ticks:
+            return False
+        syscalls.pidfd_send_signal(pidfd, signal.SIGKILL)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.poll(PATIENCE)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(pidfd)
 
 
 def claim(folder: str, name: str) -> str:
