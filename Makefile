@@ -48,10 +48,9 @@ $(VENV)/.tests: $(VENV)/.lab tests/requirements.txt
 	@touch $@
 
 # Every start of a container is a start of Python: with PYTHONDONTWRITEBYTECODE=1, or a checkout
-# that the user cannot write, each of them would compile the sources again. The launchers replace pip's
-# scripts, which would load site-packages.
+# that the user cannot write, each of them would compile the sources again. The launchers compile
+# them, and replace pip's scripts, which would load site-packages.
 compile: $(VENV)/.lab
-	@$(BIN)/python -m compileall -q labcontainer
 	@$(BIN)/python -m labcontainer.runtime.launcher $(BIN)/labcontainer-oci
 	@$(BIN)/python -m labcontainer.cli.launcher $(BIN)/labcontainer
 
