@@ -54,16 +54,20 @@ def _parents() -> Iterator[tuple[int, int]]:
 
 
 def monitors(pids: Iterable[int], mark: str) -> set[int]:
-    """The parents of processes that have a word in their command line and do not descend from
-    `pids`: shims, conmons."""
-    own, word = family(pids), mark.encode()
-    found = set()
-    for pid, parent in parents().items():
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                said = file.read()
-        except OSError:
-            continue
-        if word in said and pid not in own:
-            found.add(parent)
-    return found
+    """The parents of programs that have a word in their command line and do not descend from
+    `pids`: shims, conmons.
+
+    A child that has not called execve(2) yet has its parent's command line, so a parent that has
+    the word itself is a part of the program and no monitor.
+    """
+    above, own = parents(), family(pids)
+    marked = {pid for pid in above if pid not in own and _says(pid, mark.encode())}
+    return {above[pid] for pid in marked} - marked
+
+
+def _says(pid: int, word: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return word in file.read()
+    except OSError:
+        return False  # it has ended

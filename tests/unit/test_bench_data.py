@@ -192,15 +192,17 @@ def test_a_family_is_all_that_descends() -> None:
 
 
 def test_a_monitor_is_no_child_of_the_command_and_is_found(tmp_path: Path) -> None:
-    """As conmon: it has left its parent, and the container is its child."""
-    (tmp_path / "monitor").write_text('sh -c "sleep 60; : $MARK"; :')
+    """As conmon: it has left its parent, and the container is its child.
+
+    The container's own child, which has called no execve(2), has its parent's command line."""
+    (tmp_path / "monitor").write_text('sh -c "(sleep 60; :); : $MARK"; :')
     line = f"(sh {tmp_path}/monitor & echo $!); read _"
     command = subprocess.Popen(["sh", "-c", line], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                env=os.environ | {"MARK": "lc-odd-word"}, text=True)  # fmt: skip
     assert command.stdin and command.stdout
     monitor = int(command.stdout.readline())
     try:
-        while not memory.monitors([command.pid], "lc-odd-word"):
+        while len(memory.family([monitor])) < 4:
             pass
         assert memory.monitors([command.pid], "lc-odd-word") == {monitor}
         assert memory.monitors([monitor], "lc-odd-word") == set(), "a child that is counted anyway"
