@@ -278,6 +278,7 @@ class Server(ThreadingMixIn, HTTPServer):
         self.engine = engine
         self.debug = debug
         self.router = Router(api.routes())
+        api.prepare_types()
         self.ending = False  # what is asked from now on is refused
         self.connections = 0
         self.last_seen = time.monotonic()
