@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -179,6 +182,13 @@ def test_instances_are_held_and_let_go() -> None:
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
+def end(pids: Iterable[int]) -> None:
+    """A shell may end by itself meanwhile, as its child has been killed."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def test_a_family_is_all_that_descends() -> None:
     program = subprocess.Popen(["sh", "-c", "sleep 60 & wait"], stdout=subprocess.DEVNULL)
     try:
@@ -186,8 +196,7 @@ def test_a_family_is_all_that_descends() -> None:
             pass
         assert os.getpid() not in memory.family([program.pid])
     finally:
-        for pid in memory.family([program.pid]):
-            os.kill(pid, 9)
+        end(memory.family([program.pid]))
         program.wait()
 
 
@@ -207,8 +216,7 @@ def test_a_monitor_is_no_child_of_the_command_and_is_found(tmp_path: Path) -> No
         assert memory.monitors([command.pid], "lc-odd-word") == {monitor}
         assert memory.monitors([monitor], "lc-odd-word") == set(), "a child that is counted anyway"
     finally:
-        for pid in memory.family([monitor]):
-            os.kill(pid, 9)
+        end(memory.family([monitor]))
         command.communicate("\n")
 
 
