@@ -307,19 +307,19 @@ class Handler(BaseHTTPRequestHandler):
     def patch_upload(self, name: str, identity: str) -> None:
         """The next bytes of an upload. What came stays, however the connection ends."""
         with self.server.repositories.upload(name, identity) as writer:
-            self._check_range(name, identity, writer.written)
-            for data in self.body:
-                writer.write(data)
+            fits = self._goes_on_at(writer.written)
+            if fits:
+                for data in self.body:
+                    writer.write(data)
             size = writer.written
-        self._accepted(name, identity, size)
+        # Answered once the upload is free again: whoever hears it may go on at once.
+        self._accepted(name, identity, size, 202 if fits else 416)
 
-    def _check_range(self, name: str, identity: str, size: int) -> None:
+    def _goes_on_at(self, size: int) -> bool:
+        """Whether what comes, where it says which part it is, follows the bytes that are here."""
         said = self.headers.get("Content-Range", "")
         match = re.fullmatch(r"(?:bytes )?(\d{1,18})-(\d+)(?:/.*)?", said) if said else None
-        if not said or (match and int(match[1]) == size):
-            return
-        self._accepted(name, identity, size, 416)
-        raise _AnsweredError
+        return not said or bool(match and int(match[1]) == size)
 
     def finish_upload(self, name: str, identity: str) -> None:
         """The last bytes, if there are any, and the digest of all."""
@@ -330,12 +330,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def _finish(self, name: str, identity: str, digest: str) -> None:
         with self.server.repositories.upload(name, identity, digest) as writer:
-            if self.headers.get("Content-Range"):
-                self._check_range(name, identity, writer.written)
-            for data in self.body:
-                writer.write(data)
-            self.server.repositories.finish_upload(name, identity, writer, digest)
-        self._created(name, digest)
+            fits, size = self._goes_on_at(writer.written), writer.written
+            if fits:
+                for data in self.body:
+                    writer.write(data)
+                self.server.repositories.finish_upload(name, identity, writer, digest)
+        if fits:
+            self._created(name, digest)
+        else:
+            self._accepted(name, identity, size, 416)
 
     def cancel_upload(self, name: str, identity: str) -> None:
         """Forget an upload."""
@@ -351,10 +354,6 @@ class Handler(BaseHTTPRequestHandler):
     def _created(self, name: str, digest: str) -> None:
         headers = {"Location": f"/v2/{name}/blobs/{digest}", "Docker-Content-Digest": digest}
         self.answer(201, headers)
-
-
-class _AnsweredError(ConnectionError):
-    """The answer is given, and the body is not wanted: the connection ends."""
 
 
 def _described(found: Descriptor) -> dict[str, str]:

@@ -36,7 +36,7 @@ from labcontainer.image import (
 from labcontainer.image.progress import Event
 from labcontainer.image.store import Store
 from labcontainer.registry.repositories import Repositories
-from labcontainer.registry.server import Options, Server
+from labcontainer.registry.server import Handler, Options, Server
 from tests.unit import images
 
 FILES = {"etc/": None, "etc/hello": b"hello" * 1000}
@@ -202,7 +202,7 @@ def ask(server: Server, method: str, path: str, data: bytes | None = None,
     spelled = {key.replace("_", "-"): value for key, value in headers.items()}
     asked = urllib.request.Request(server.url + path, data, spelled, method=method)
     try:
-        with urllib.request.urlopen(asked, timeout=10) as answer:
+        with urllib.request.urlopen(asked, timeout=60) as answer:
             return answer.status, dict(answer.headers), answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -225,7 +225,7 @@ def begin(server: Server, repository: str = "a/b") -> str:
 
 def raw(server: Server, data: bytes) -> bytes:
     """A request as it is; all of the answer."""
-    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as sock:
         sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)
         found = b""
@@ -315,6 +315,27 @@ def test_an_upload_goes_wrong_in_the_words_of_the_specification(server: Server) 
     assert ask(server, "DELETE", where)[0] == 204
     assert code(ask(server, "PATCH", where, BLOB)) == (404, "BLOB_UPLOAD_UNKNOWN")
     assert code(ask(server, "GET", f"/v2/a/b/blobs/{DIGEST}")) == (404, "BLOB_UNKNOWN")
+
+
+@pytest.mark.parametrize("said", ["", "50-149"])
+def test_an_upload_is_free_once_it_is_answered(
+    server: Server, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """The next request may come before the server's thread has gone on by one step."""
+    answers = Handler._accepted
+
+    def accepted(handler: Handler, name: str, identity: str, *more: int) -> None:
+        with server.repositories.upload(name, identity):
+            pass  # refused while somebody has it
+        answers(handler, name, identity, *more)
+
+    where = begin(server)
+    monkeypatch.setattr(Handler, "_accepted", accepted)
+    headers = {"Content_Range": said} if said else {}
+    assert ask(server, "GET", where)[0] == 204
+    assert ask(server, "PATCH", where, BLOB, **headers)[0] == (416 if said else 202)
+    if said:
+        assert ask(server, "PUT", f"{where}?digest={DIGEST}", BLOB, **headers)[0] == 416
 
 
 @pytest.mark.parametrize(
