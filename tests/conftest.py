@@ -58,6 +58,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=bool(os.environ.get("CI")),
         help="nothing else runs here: any change of the machine is the tests' own (CI: always)",
     )
+    group.addoption(
+        "--one-processor",
+        action="store_true",
+        help="each worker, and what its tests start, stays on a processor of its own",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -68,11 +73,19 @@ def pytest_configure(config: pytest.Config) -> None:
     a test that works as another user in another run then fails.
     """
     _hear_interrupts()
+    if config.option.one_processor and _is_worker(config):
+        _stay_on_one_processor(int(config.workerinput["workerid"].removeprefix("gw")))  # type: ignore[attr-defined]
     if config.option.basetemp is None or _is_worker(config):
         for path in Path(tempfile.gettempdir()).glob("pytest-lc-*"):
             if not Path("/proc", path.name.rpartition("-")[2]).exists():
                 shutil.rmtree(path, ignore_errors=True)  # of a run that was killed
         config.option.basetemp = Path(tempfile.gettempdir(), f"pytest-lc-{os.getpid()}")
+
+
+def _stay_on_one_processor(worker: int) -> None:
+    """Two user-mode kernels that begin on the same processor would share it to their ends."""
+    allowed = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {allowed[worker % len(allowed)]})
 
 
 def _hear_interrupts() -> None:

@@ -24,9 +24,16 @@ def pytest(*paths: str) -> tuple[str, ...]:
     return ("pytest", "-q", *paths)
 
 
-def spread(path: str) -> tuple[str, ...]:
+def spread(path: str, *words: str) -> tuple[str, ...]:
     """A step whose tests do not disturb one another: a worker for each processor."""
-    return (*pytest(path), "--numprocesses=logical", "--maxprocesses=4", "--dist=worksteal")
+    dealt = words or ("--dist=worksteal",)
+    return (*pytest(path), "--numprocesses=logical", "--maxprocesses=4", *dealt)
+
+
+def guests(path: str) -> tuple[str, ...]:
+    """The same of tests that boot guests, a few long ones among them: those stand first, and each
+    worker takes the next one. A guest stays on the processor where it begins, so workers do too."""
+    return spread(path, "--dist=load", "--maxschedchunk=1", "--one-processor")
 
 
 STEPS: dict[str, tuple[str, ...]] = {
@@ -39,8 +46,8 @@ STEPS: dict[str, tuple[str, ...]] = {
     "api": pytest("tests/api"),
     "engines": pytest("tests/engines"),
     "notebooks": spread("tests/notebooks"),
-    "vm": spread("tests/vm"),
-    "guest": spread("tests/guest"),
+    "vm": guests("tests/vm"),
+    "guest": guests("tests/guest"),
     "browser": pytest("tests/browser"),
     "hub": pytest("tests/hub"),  # minutes, and downloads: not a part of `make test`
 }

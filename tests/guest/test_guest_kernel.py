@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from tests.vm.guests import kernels
 from tests.vm.test_lab import CONFINED, UID
 
 UML_KERNEL, QEMU_KERNEL = "labcontainer-uml", "labcontainer-qemu"
-Runs = dict[Path, Future[subprocess.CompletedProcess[str]]]
 pytestmark = [pytest.mark.requires("uml", "seccomp"), pytest.mark.timeout(300)]
 
 
@@ -194,8 +192,6 @@ def test_nothing_is_left_after_kill_9(kernel: tuple[str, str], killed: str) -> N
 
 # --- the notebooks --------------------------------------------------------------------------------
 
-AT_ONCE = 2  # a guest has one processor
-
 
 def run_there(
     spec_path: str, path: Path, kernel: str = UML_KERNEL
@@ -205,19 +201,10 @@ def run_there(
         return confined(student, spec_path, *words, f"--nbval-kernel-name={kernel}")
 
 
-@pytest.fixture(scope="module")
-def runs(request: pytest.FixtureRequest, spec_path: str) -> Iterator[Runs]:
-    """The notebooks that are to be tested, some at once."""
-    specs = [getattr(item, "callspec", None) for item in request.session.items]
-    paths = [spec.params["path"] for spec in specs if spec and "path" in spec.params]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {path: pool.submit(run_there, spec_path, path) for path in paths}
-
-
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_notebook_has_the_same_outputs_there(runs: Runs, path: Path) -> None:
-    done = runs[path].result()
+# The later ones take longer, so they begin.
+@pytest.mark.parametrize("path", NOTEBOOKS[::-1], ids=lambda path: path.stem)
+def test_every_notebook_has_the_same_outputs_there(spec_path: str, path: Path) -> None:
+    done = run_there(spec_path, path)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
