@@ -14,6 +14,7 @@ import select
 import socket
 import ssl
 import tempfile
+import time
 
 from labcontainer.engine.detaching import Keys
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 CHUNK = 65536
 IN_MEMORY = 1 << 20  # bytes
 MOST = 1 << 30  # bytes that a client may be behind; then the container waits for it
+LINGER = 10  # seconds that a client may take to end its side when ours has ended
 _NUMBERS = {1: "stdout", 2: "stderr"}
 
 
@@ -225,12 +227,29 @@ class Pump:
 
 
 def finish(client: socket.socket) -> None:
-    """End a connection that was taken over, when the other side has all that was sent."""
+    """End a connection that was taken over, when the other side has all that was sent.
+
+    What it still sends is read: a socket closed with bytes unread resets the connection (unix(7)
+    too), and then `docker run -i` of a program that reads nothing would fail instead of ending.
+    """
     try:
         client.setblocking(True)
         if isinstance(client, ssl.SSLSocket):
             client.settimeout(2)
             client.unwrap()
+    except (OSError, ValueError):
+        pass  # it is gone already, or sends on
+    try:
         client.shutdown(socket.SHUT_WR)
+        _read_on(client.fileno())
     except (OSError, ValueError):
         pass  # it is gone already
+
+
+def _read_on(client: int) -> None:
+    ends = time.monotonic() + LINGER
+    poll = select.poll()
+    poll.register(client, select.POLLIN)
+    while (left := ends - time.monotonic()) > 0 and poll.poll(left * 1000):
+        if not os.read(client, CHUNK):
+            return

@@ -60,6 +60,14 @@ def test_what_is_piped_in_comes_out(daemon: Daemon) -> None:
     assert done.stdout == data
 
 
+def test_a_program_that_reads_nothing_ends_well(daemon: Daemon) -> None:
+    """What the command still sends then must not become an error of it."""
+    for _ in range(5):
+        words = ("docker", "run", "-i", "--rm", "--network", "none", "busybox", "sh", "-c", "exit 3")
+        done = daemon.call(*words, stdin=bytes(1_000_000))
+        assert (done.returncode, done.stdout, done.stderr) == (3, b"", b"")
+
+
 def test_programs_that_can_not_run(daemon: Daemon) -> None:
     status, said = daemon.fails("run", "--rm", "busybox", "nosuch")
     assert status == 127
