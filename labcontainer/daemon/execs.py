@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from labcontainer.daemon.call import Call
     from labcontainer.engine.execs import Exec
 
-PATIENCE = 5  # seconds
+PATIENCE = 60  # seconds that its end may take to be known when its streams have ended
 
 
 def create(call: Call) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import socket
 
     from labcontainer.daemon.call import Call
+    from labcontainer.engine.attachments import Seat
     from labcontainer.engine.container import Container
 
     Connection = tuple[socket.socket, bytes]
@@ -38,27 +39,27 @@ def attach(call: Call) -> None:
         raise errors.StateError(
             f"container {container.id} is paused, unpause the container before attach"
         )
-    sock, early = call.take_over(call.stream_type(container.tty))
-    try:
-        if call.flag("logs"):
-            _tell_past(container, wanted, sock)
-        if call.flag("stream"):
-            _attach(call, container, wanted, (sock, early), keys)
-    finally:
-        pump.finish(sock)
+    lives = call.engine.containers.lives
+    lives.tell(container, "attach")
+    # Our answer is what the client waits for to start the container: it has its seat before that.
+    with lives.attachments.seat(container) as seat:
+        sock, early = call.take_over(call.stream_type(container.tty))
+        try:
+            if call.flag("logs"):
+                _tell_past(container, wanted, sock)
+            if call.flag("stream") and (monitor := _monitor_of(call, container, seat)) >= 0:
+                _pump(call, container, wanted, (sock, early), monitor, keys)
+        finally:
+            pump.finish(sock)
 
 
-def _attach(
-    call: Call, container: Container, wanted: set[str], connection: Connection,
+def _pump(
+    call: Call, container: Container, wanted: set[str], connection: Connection, monitor: int,
     keys: detaching.Keys | None,
 ) -> None:  # fmt: skip
-    monitor = _monitor_of(call, container)
-    if monitor < 0:
-        return
     sock, early = connection
     frames = None if container.tty else pump.Frames(wanted)
     typing = call.flag("stdin") and bool(container.config["OpenStdin"])
-    call.engine.containers.lives.tell(container, "attach")
     try:
         detached = pump.Pump(sock, early, monitor, typing=typing, keys=keys, frames=frames).run()
     finally:
@@ -68,21 +69,19 @@ def _attach(
         sock.close()
 
 
-def _monitor_of(call: Call, container: Container) -> int:
+def _monitor_of(call: Call, container: Container, seat: Seat) -> int:
     """A connection to the monitor: of the container that runs, or of its next start."""
-    attachments = call.engine.containers.lives.attachments
-    with attachments.seat(container) as seat:
-        if container.state.running:
-            try:
-                return sockets.connect(f"{container.home}/attach")
-            except OSError:
-                return -1  # it has just ended
-        poll = select.poll()
-        poll.register(seat.bell, select.POLLIN)
-        # A client with nothing to type ends its half at once, and waits all the same: POLLHUP.
-        poll.register(call.fileno(), 0)
-        ready = {fd for fd, _ in poll.poll()}
-        return seat.fd if seat.bell in ready else -1
+    if seat.running:
+        try:
+            return sockets.connect(f"{container.home}/attach")
+        except OSError:
+            return -1  # it has just ended
+    poll = select.poll()
+    poll.register(seat.bell, select.POLLIN)
+    # A client with nothing to type ends its half at once, and waits all the same: POLLHUP.
+    poll.register(call.fileno(), 0)
+    ready = {fd for fd, _ in poll.poll()}
+    return seat.take() if seat.bell in ready else -1
 
 
 def _tell_past(container: Container, wanted: set[str], sock: socket.socket) -> None:
@@ -172,22 +171,27 @@ def wait(call: Call) -> None:
     with containers.lives.attachments.bell(container) as bell:
         before = container.ends
         with call.answer_stream() as out:
-            while not _is_so(call, container, condition, before):
+            while (status := _outcome(call, container, condition, before)) is None:
                 poll = select.poll()
                 poll.register(bell, select.POLLIN)
                 poll.register(call.fileno(), select.POLLRDHUP)
                 if call.fileno() in dict(poll.poll()):
                     return
                 os.eventfd_read(bell)
-            out.tell({"StatusCode": container.state.exit_code})
+            out.tell({"StatusCode": status})
 
 
-def _is_so(call: Call, container: Container, condition: str, before: int) -> bool:
-    if condition == "removed":
-        return container not in call.engine.containers.all()
-    if condition == "next-exit":
-        return container.ends != before
-    return not container.state.running and container.state.status != states.RESTARTING
+def _outcome(call: Call, container: Container, condition: str, before: int) -> int | None:
+    """The exit status, when what is waited for is so. With the lock: never halfway through it."""
+    with container.lock:
+        if condition == "next-exit":  # it may have been started again since
+            return container.exits[before] if container.ends > before else None
+        if condition == "removed":
+            is_so = container not in call.engine.containers.all()
+        else:
+            over = not container.state.running
+            is_so = over and container.state.status != states.RESTARTING
+        return container.state.exit_code if is_so else None
 
 
 # --- stats ----------------------------------------------------------------------------------------

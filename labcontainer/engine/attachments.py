@@ -20,16 +20,31 @@ if TYPE_CHECKING:
 
 
 class Seat:
-    """A place at a container that is about to start. `bell` is readable when `fd` is decided."""
+    """A place at a container. `running`: it runs already, and nothing is to be waited for.
 
-    def __init__(self) -> None:
+    Else `bell` is readable when it is decided what `take` gives.
+    """
+
+    def __init__(self, running: bool) -> None:
+        self.running = running
         self.bell = os.eventfd(0, os.EFD_CLOEXEC)
-        self.fd = -1  # connected to the monitor; -1 where the start failed
+        self._fd = -1
 
     def give(self, fd: int) -> None:
         """Say what became of it."""
-        self.fd = fd
+        self._fd = fd
         os.eventfd_write(self.bell, 1)
+
+    def take(self) -> int:
+        """A descriptor of the monitor, the caller's from now on; -1 where the start failed."""
+        fd, self._fd = self._fd, -1
+        return fd
+
+    def close(self) -> None:
+        """Give up what was not taken."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        os.close(self.bell)
 
 
 class Attachments:
@@ -42,10 +57,15 @@ class Attachments:
 
     @contextmanager
     def seat(self, container: Container) -> Iterator[Seat]:
-        """Wait for the next start of a container; who has `fd` then closes it himself."""
-        seat = Seat()
-        with self._lock:
-            self._seats.setdefault(container.id, []).append(seat)
+        """A place for the next start of a container, or a word that it runs.
+
+        The container's lock decides which: a start that is under way has counted the seats.
+        """
+        with container.lock:
+            seat = Seat(container.state.running)
+            with self._lock:
+                if not seat.running:
+                    self._seats.setdefault(container.id, []).append(seat)
         try:
             yield seat
         finally:
@@ -55,7 +75,7 @@ class Attachments:
                     seats.remove(seat)
                 if not seats:
                     self._seats.pop(container.id, None)
-            os.close(seat.bell)
+            seat.close()
 
     def connect(self, container: Container) -> None:
         """Connect all who wait, now that the monitor listens and the program waits."""

@@ -102,12 +102,17 @@ class Container:
         self.lowers: list[str] = fields.get("lowers", [])
         self.state = State(**fields.get("state", {}))
         self.lock = threading.RLock()
-        self.ends = 0  # how often it has ended since this daemon knows it
+        self.exits: list[int] = []  # the status of each end since this daemon knows it
 
     def as_dict(self) -> Document:
         """All that is remembered."""
         found = {name: getattr(self, name) for name in FIELDS}
         return {**found, "state": self.state.as_dict()}
+
+    @property
+    def ends(self) -> int:
+        """How often it has ended since this daemon knows it."""
+        return len(self.exits)
 
     @property
     def labels(self) -> dict[str, str]:

@@ -231,8 +231,13 @@ class Containers:
             container.stopped_by_user = True
             container.state.status = states.REMOVING
             self.save(container)
-            self._delete(container, volumes)
-        self.lives.tell(container, "destroy")
+            try:
+                self._delete(container, volumes)
+            except BaseException:
+                container.state.status = states.DEAD  # so it can be asked for again
+                self.save(container)
+                raise
+            self.lives.tell(container, "destroy")  # before anybody hears that it is gone
         self.lives.attachments.ring(container)
 
     def _delete(self, container: Container, volumes: bool) -> None:
@@ -250,8 +255,6 @@ class Containers:
         try:
             self._remove(container, volumes=True)
         except (errors.LabError, OSError):
-            container.state.status = states.DEAD
-            self.save(container)
             self.lives.attachments.ring(container)
 
     def prune(self, given: Filters) -> Document:
@@ -349,7 +352,7 @@ class Containers:
     def close(self, *, stop: bool = False) -> None:
         """Let go of them; with `stop`, end those that run."""
         if stop:
-            self.lives.shut_down([one for one in self.all() if one.state.running])
+            self.lives.shut_down(self.all())
         self.lives.close()
 
 

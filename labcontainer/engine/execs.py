@@ -47,6 +47,7 @@ class Exec:
         self.pid = 0
         self.handle: Handle | None = None
         self.ended = threading.Event()
+        self.lock = threading.Lock()  # held while `handle` is used or closed
 
     def document(self) -> dict[str, Any]:
         """What `GET /exec/{id}/json` shows."""
@@ -160,13 +161,14 @@ class Execs:
     def _ended(self, exec_: Exec, found: Exit | None) -> None:
         exec_.exit_code = found.status if found is not None else 137
         exec_.running = False
-        self._forget(exec_)
         self._tell(exec_, "exec_die", exitCode=str(exec_.exit_code))
+        self._forget(exec_)  # who waits for its end goes on
 
     def _forget(self, exec_: Exec) -> None:
-        if exec_.handle is not None:
-            exec_.handle.close()
-            exec_.handle = None
+        with exec_.lock:
+            if exec_.handle is not None:
+                exec_.handle.close()
+                exec_.handle = None
         shutil.rmtree(exec_.home, ignore_errors=True)
         exec_.ended.set()
 
@@ -177,18 +179,23 @@ class Execs:
             StateError: it does not run.
         """
         exec_ = self.find(identity)
-        if exec_.handle is None or not exec_.running:
-            raise errors.StateError(f"exec process {identity} is not running")
-        exec_.handle.resize(rows, columns)
+        with exec_.lock:
+            try:
+                if exec_.handle is not None and exec_.running:
+                    exec_.handle.resize(rows, columns)
+                    return
+            except OSError:
+                pass  # its monitor has just ended
+        raise errors.StateError(f"exec process {identity} is not running")
 
     def kill(self, exec_: Exec) -> None:
         """End it, if it runs."""
-        handle = exec_.handle
-        if handle is not None and exec_.running:
-            try:
-                signal.pidfd_send_signal(handle.pidfd, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        with exec_.lock:
+            if exec_.handle is not None and exec_.running:
+                try:
+                    signal.pidfd_send_signal(exec_.handle.pidfd, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
 
     def _request(self, exec_: Exec) -> Request:
         return Request(

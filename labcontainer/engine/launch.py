@@ -230,3 +230,14 @@ def _copy_image(engine: Engine, container: Container) -> None:
     for name in ("root", "before"):
         os.makedirs(f"{container.home}/{name}", exist_ok=True)
         Snapshots(engine.store).flatten(image, f"{container.home}/{name}")
+
+
+def as_docker_says(error: Exception) -> Exception:
+    """A failed start in the words that the docker command looks for."""
+    if not isinstance(error, errors.StepError):
+        return error
+    words = "failed to create task for container: failed to create shim task: OCI runtime create "
+    step = f"{words}failed: {error.step}".removesuffix(": ")
+    if isinstance(error, errors.CommandNotFoundError | errors.CommandNotExecutableError):
+        return type(error)(step, error.problem, error.errno)
+    return errors.LabError(f"{step}: {error.problem}")

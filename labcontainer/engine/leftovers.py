@@ -203,8 +203,24 @@ def _remove(path: str) -> None:
             os.unlink(path)
             return
         os.chmod(path, 0o700)
-        for name in os.listdir(path):
-            _remove(f"{path}/{name}")
-        os.rmdir(path)
+        while not _emptied(path):
+            pass
     except FileNotFoundError:
         pass
+
+
+def _emptied(path: str) -> bool:
+    """Whether a directory is gone; false where somebody wrote to it meanwhile.
+
+    That is the monitor of a process that has just ended with its container. It writes little, and
+    nothing after that.
+    """
+    for name in os.listdir(path):
+        _remove(f"{path}/{name}")
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+        return False
+    return True

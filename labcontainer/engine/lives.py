@@ -23,11 +23,10 @@ import time
 
 from labcontainer import cgroups, errors
 from labcontainer.engine import container as states
-from labcontainer.engine import hostconfig, launch, moments
+from labcontainer.engine import hostconfig, launch, moments, watch
 from labcontainer.engine.attachments import Attachments
 from labcontainer.engine.health import Health
 from labcontainer.engine.restarts import Restarts
-from labcontainer.engine.watch import Watch
 from labcontainer.runtime import ending, state, zygote
 
 TYPE_CHECKING = False
@@ -47,7 +46,7 @@ class Lives:
     def __init__(self, engine: Engine, save: Callable[[Container], None]) -> None:
         self._engine = engine
         self._write = save
-        self._watch = Watch()
+        self._watch = watch.Watch()
         self._handles: dict[str, Handle] = {}
         self._restarts = Restarts(self._start_again)
         self._health = Health(engine)
@@ -90,7 +89,7 @@ class Lives:
             handle = launch.launch(self._engine, container)
         except (errors.LabError, OSError) as error:
             self._failed_to_start(container, error)
-            raise _as_docker_says(error) from error
+            raise launch.as_docker_says(error) from error
         try:
             if container.host["Sysctls"]:  # what they say of new interfaces comes before those
                 handle.become_ready()
@@ -109,7 +108,7 @@ class Lives:
                 self._engine.networks.detach(container)
             finally:  # who waits for its end hears of it, whatever can't be taken back
                 self._failed_to_start(container, error)
-            raise _as_docker_says(error) from error
+            raise launch.as_docker_says(error) from error
         container.state = states.State(
             status=states.RUNNING, pid=handle.pid, started_at=moments.now(),
             finished_at=container.state.finished_at,
@@ -131,11 +130,11 @@ class Lives:
     def _failed_to_start(self, container: Container, error: Exception) -> None:
         self._engine.volumes.unmount(container)
         self.attachments.dismiss(container)
-        container.ends += 1
         container.state.pid = 0
         container.state.status = states.CREATED if _never_ran(container) else states.EXITED
         status = getattr(error, "exit_status", 0)
         container.state.exit_code = status if status in (126, 127) else 128
+        container.exits.append(container.state.exit_code)
         container.state.error = str(error)
         self._save(container)
         self.tell(container, "die", exitCode=str(container.state.exit_code))
@@ -146,7 +145,7 @@ class Lives:
     def _start_again(self, container: Container) -> None:
         """A restart that was waited for."""
         with container.lock:
-            if container.state.status != states.RESTARTING or self.closing:
+            if container.state.status != states.RESTARTING or self._restarts.closed:
                 return
             container.restart_count += 1
             try:
@@ -165,7 +164,7 @@ class Lives:
             handle.close()
             if found is None:  # nobody reads its output any more, nor will learn how it ends
                 ending.delete(self._engine.runtime_root, container.id, force=True)
-                found = read_exit(container.home)
+                found = watch.read_exit(container.home)
             self._has_ended(container, found)
 
     def _has_ended(self, container: Container, found: Exit) -> None:
@@ -177,7 +176,7 @@ class Lives:
             self._engine.networks.detach(container)
 
     def _tell_end(self, container: Container, found: Exit) -> None:
-        container.ends += 1
+        container.exits.append(found.status)
         was = container.state
         container.state = states.State(
             status=states.EXITED, exit_code=found.status, oom=found.oom, error=found.error,
@@ -207,20 +206,21 @@ class Lives:
         Raises:
             UsageError: there is no such signal.
         """
-        if self._stopped_between_restarts(container):
-            return True
-        if not container.state.running:
-            return False
-        number = hostconfig.signal_number(word or container.config["StopSignal"])
+        with container.lock:  # an end that is being told may yet become a restart
+            if self._stopped_between_restarts(container):
+                return True
+            if not container.state.running:
+                return False
+            number = hostconfig.signal_number(word or container.config["StopSignal"])
+            container.stopped_by_user = True
+            started, paused = container.state.started_at, container.state.status == states.PAUSED
         if seconds is None:
             given = container.config["StopTimeout"]
             seconds = STOP_TIMEOUT if given is None else given
-        container.stopped_by_user = True
         with self.attachments.bell(container) as bell:
-            started = container.state.started_at
             self._signal(container, number)
-            if container.state.status == states.PAUSED:
-                self._group(container).thaw()
+            if paused:
+                self._thaw(container)
             if not self._wait_for_end(container, started, bell, seconds):
                 self._signal(container, signal.SIGKILL)
                 self._wait_for_end(container, started, bell, -1)
@@ -228,20 +228,25 @@ class Lives:
         return True
 
     def _stopped_between_restarts(self, container: Container) -> bool:
-        with container.lock:
-            if container.state.status != states.RESTARTING:
-                return False
-            self._restarts.cancel(container)
-            container.stopped_by_user = True
-            container.state.status = states.EXITED
-            self._save(container)
+        if container.state.status != states.RESTARTING:
+            return False
+        self._restarts.cancel(container)
+        container.stopped_by_user = True
+        container.state.status = states.EXITED
+        self._save(container)
         self.attachments.ring(container)
         return True
+
+    def _thaw(self, container: Container) -> None:
+        try:
+            self._group(container).thaw()
+        except (errors.StateError, errors.UnsupportedError):
+            pass  # it has just ended
 
     def _wait_for_end(self, container: Container, started: str, bell: int, seconds: float) -> bool:
         """Wait until this life of it is over; false when the time is."""
         deadline = time.monotonic() + seconds
-        while container.state.running and container.state.started_at == started:
+        while (now := container.state).running and now.started_at == started:
             left = deadline - time.monotonic() if seconds >= 0 else None
             if left is not None and left <= 0:
                 return False
@@ -259,19 +264,21 @@ class Lives:
             StateError: it does not run. UsageError: there is no such signal.
         """
         number = hostconfig.signal_number(word, signal.SIGKILL)
-        if self._stopped_between_restarts(container):
-            return
-        if not container.state.running:
-            raise errors.StateError(
-                f"cannot kill container: {container.name}: container {container.id} is not running"
-            )
-        stopping = hostconfig.signal_number(container.config["StopSignal"])
-        container.stopped_by_user |= number in (signal.SIGKILL, stopping)
+        with container.lock:
+            if self._stopped_between_restarts(container):
+                return
+            if not container.state.running:
+                raise errors.StateError(
+                    f"cannot kill container: {container.name}: "
+                    f"container {container.id} is not running"
+                )
+            stopping = hostconfig.signal_number(container.config["StopSignal"])
+            container.stopped_by_user |= number in (signal.SIGKILL, stopping)
+            started = container.state.started_at
         if number != signal.SIGKILL:
             self._signal(container, number)
         else:
             with self.attachments.bell(container) as bell:
-                started = container.state.started_at
                 self._signal(container, number)
                 self._wait_for_end(container, started, bell, STOP_TIMEOUT)
         self.tell(container, "kill", signal=str(number))
@@ -329,12 +336,15 @@ class Lives:
             StateError: it does not run. UnsupportedError: this user has no cgroup for it.
         """
         if not container.state.running:
-            raise errors.StateError(f"Container {container.id} is not running")
+            raise _not_running(container)
         return self._group(container)
 
     def _group(self, container: Container) -> cgroups.Cgroup:
         directory = state.Directory(self._engine.runtime_root, container.id)
-        found = cgroups.reopen(directory.load().cgroup)
+        try:
+            found = cgroups.reopen(directory.load().cgroup)
+        except errors.NotFoundError:  # it has just ended: its monitor is about to tell
+            raise _not_running(container) from None
         if found is None:
             raise errors.UnsupportedError(
                 "this container", "it has no cgroup of its own", "delegate one to this user"
@@ -347,10 +357,11 @@ class Lives:
         Raises:
             StateError: it does not run.
         """
-        handle = self._handles.get(container.id)
-        if handle is None:
-            raise errors.StateError(f"Container {container.id} is not running")
-        handle.resize(rows, columns)
+        with container.lock:  # whoever hears of its end closes the handle
+            try:
+                self._handles[container.id].resize(rows, columns)
+            except (KeyError, OSError):
+                raise _not_running(container) from None
 
     # --- after a start of the daemon --------------------------------------------------------------
 
@@ -374,19 +385,20 @@ class Lives:
             return
         ending.delete(self._engine.runtime_root, container.id, force=True)
         if remembered.running or remembered.status == states.RESTARTING:
-            self._has_ended(container, read_exit(container.home))
+            self._has_ended(container, watch.read_exit(container.home))
         else:
             self._engine.networks.detach(container)
             if remembered.status == states.EXITED and self._restarts.after_boot(container):
                 container.state.status = states.RESTARTING
                 self._restarts.schedule(container)
 
-    def shut_down(self, running: list[Container]) -> None:
+    def shut_down(self, every: list[Container]) -> None:
         """Stop all at once: the machine goes down, or the daemon does.
 
         Nobody has asked for it, so those that are to be started always are, the next time.
         """
         self._restarts.close()
+        running = [one for one in every if self._runs(one)]
         threads = [threading.Thread(target=self.stop, args=(one,)) for one in running]
         for thread in threads:
             thread.start()
@@ -395,6 +407,10 @@ class Lives:
         for one in running:
             one.stopped_by_user = False
             self._save(one)
+
+    def _runs(self, container: Container) -> bool:
+        with container.lock:  # a start that is under way is waited for
+            return container.state.running
 
     def close(self) -> None:
         """Watch over nothing any more; containers run on."""
@@ -420,27 +436,9 @@ def _end(handle: Handle) -> None:
     handle.close()
 
 
+def _not_running(container: Container) -> errors.StateError:
+    return errors.StateError(f"Container {container.id} is not running")
+
+
 def _never_ran(container: Container) -> bool:
     return container.state.started_at == moments.NEVER
-
-
-def read_exit(home: str) -> Exit:
-    """How a container ended, as its monitor wrote down; 137 where it was killed with it."""
-    from labcontainer.runtime import jsontext
-
-    try:
-        found = jsontext.load(f"{home}/exit.json")
-        return zygote.Exit(**{name: found[name] for name in zygote.Exit._fields})
-    except (OSError, errors.LabError, KeyError, TypeError):
-        return zygote.Exit(status=137, oom=False, time=moments.now(), error="")
-
-
-def _as_docker_says(error: Exception) -> Exception:
-    """A failed start in the words that the docker command looks for."""
-    if not isinstance(error, errors.StepError):
-        return error
-    words = "failed to create task for container: failed to create shim task: OCI runtime create "
-    step = f"{words}failed: {error.step}".removesuffix(": ")
-    if isinstance(error, errors.CommandNotFoundError | errors.CommandNotExecutableError):
-        return type(error)(step, error.problem, error.errno)
-    return errors.LabError(f"{step}: {error.problem}")

@@ -24,6 +24,7 @@ class Restarts:
         self._lock = threading.Lock()
         self._timers: dict[str, threading.Timer] = {}
         self._pauses: dict[str, float] = {}
+        self.closed = False  # nothing is started any more
 
     def wanted(self, container: Container) -> bool:
         """Whether one that has just ended is to be started again."""
@@ -47,6 +48,8 @@ class Restarts:
         if moments.NEVER not in (state.started_at, state.finished_at):
             lasted = moments.moment(state.finished_at) - moments.moment(state.started_at)
         with self._lock:
+            if self.closed:
+                return
             before = self._pauses.get(container.id, 0.0)
             pause = FIRST if lasted >= STEADY or not before else min(before * 2, LONGEST)
             self._pauses[container.id] = pause
@@ -64,8 +67,9 @@ class Restarts:
             timer.cancel()
 
     def close(self) -> None:
-        """Forget them all."""
+        """Forget them all, and take no more."""
         with self._lock:
+            self.closed = True
             for timer in self._timers.values():
                 timer.cancel()
             self._timers.clear()

@@ -7,6 +7,8 @@ import select
 import threading
 
 from labcontainer import errors
+from labcontainer.engine import moments
+from labcontainer.runtime import jsontext
 from labcontainer.runtime.zygote import Exit
 
 TYPE_CHECKING = False
@@ -64,3 +66,12 @@ def _tell(handle: Handle, ended: Ended) -> None:
     except (errors.LabError, OSError, KeyError):
         pass  # the monitor was killed, or said something torn
     ended(handle, found)
+
+
+def read_exit(home: str) -> Exit:
+    """How a container ended, as its monitor wrote down; 137 where it was killed with it."""
+    try:
+        found = jsontext.load(f"{home}/exit.json")
+        return Exit(**{name: found[name] for name in Exit._fields})
+    except (OSError, errors.LabError, KeyError, TypeError):
+        return Exit(status=137, oom=False, time=moments.now(), error="")
