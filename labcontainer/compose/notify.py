@@ -34,12 +34,19 @@ class Notify:
         os.close(self._fd)
 
     def _add(self, folder: str) -> list[str]:
-        """Watch a directory and all below it; the files that are in it now."""
-        found = []
-        for inside, folders, files in os.walk(folder):
-            folders[:] = [name for name in folders if not os.path.islink(f"{inside}/{name}")]
-            self._folders[syscalls.inotify_add_watch(self._fd, inside, _CHANGES)] = inside
-            found += [os.path.join(inside, name) for name in files]
+        """Watch a directory and all below it; the files that are in it now.
+
+        First watched, then looked into: what is made in between is met twice, and never missed.
+        """
+        try:
+            self._folders[syscalls.inotify_add_watch(self._fd, folder, _CHANGES)] = folder
+            entries = list(os.scandir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return []  # removed already
+        found = [one.path for one in entries if not one.is_dir()]
+        for one in entries:
+            if one.is_dir(follow_symlinks=False):
+                found += self._add(one.path)
         return found
 
     def changes(self) -> set[str]:

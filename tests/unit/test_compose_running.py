@@ -25,6 +25,7 @@ from labcontainer.compose.happenings import (
     WaitTimeoutError,
 )
 from labcontainer.compose.notify import Notify
+from labcontainer.kernel import syscalls
 from tests.unit.compose_files import write
 
 # --- events ---------------------------------------------------------------------------------------
@@ -83,18 +84,16 @@ def test_only_the_projects_containers_are_asked_for(events: Events, happenings: 
 def test_who_waits_looks_first_and_after_each_event_of_its_own(
     events: Events, happenings: Happenings
 ) -> None:
-    looks: list[float] = []
+    looks: list[int] = []
 
     def look() -> str | None:
-        looks.append(time.monotonic())
+        if not looks:  # who looks has subscribed
+            for identity in ("other", "mine", "other", "mine"):
+                events.tell(identity)
+        looks.append(1)
         return "there" if len(looks) == 3 else None
 
-    def tell() -> None:
-        for identity in ("other", "mine", "other", "mine"):
-            events.tell(identity)
-
-    threading.Timer(0.05, tell).start()
-    assert happenings.wait(look, {"mine"}, 10) == "there"
+    assert happenings.wait(look, {"mine"}, 60) == "there"
     assert len(looks) == 3
 
 
@@ -113,7 +112,7 @@ def test_an_interrupt_and_a_daemon_that_goes_wake_all_who_wait(
     for end in (happenings.interrupt, events.close):
         threading.Timer(0.05, end).start()
         with pytest.raises(InterruptedWaitError):
-            happenings.wait(lambda: None, {"mine"}, 10)
+            happenings.wait(lambda: None, {"mine"}, 60)
 
 
 def test_closing_ends_the_thread(events: Events) -> None:
@@ -167,11 +166,42 @@ def test_changes_below_a_directory(tmp_path: Path) -> None:
         os.rename(tmp_path / "sub/c", tmp_path / "sub/e")
 
     try:
-        threading.Timer(0.05, change).start()
+        change()  # all of it is in the kernel's queue: a pause between would part the changes
         found = {os.path.relpath(path, tmp_path) for path in notify.changes()}
         assert found == {"a", "fresh/deep/d", "sub/b", "sub/c", "sub/e"}
         threading.Timer(0.05, lambda: write(tmp_path, {"fresh/deep/f": ""})).start()
         assert notify.changes() == {f"{tmp_path}/fresh/deep/f"}
+    finally:
+        notify.close()
+
+
+def test_a_file_made_while_its_new_directory_is_being_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notify = Notify([str(tmp_path)])
+    add = syscalls.inotify_add_watch
+
+    def slowly(fd: int, path: str, mask: int) -> int:
+        Path(path, "made-meanwhile").touch()
+        return add(fd, path, mask)
+
+    monkeypatch.setattr(syscalls, "inotify_add_watch", slowly)
+    try:
+        (tmp_path / "new/deep").mkdir(parents=True)
+        found = {os.path.relpath(path, tmp_path) for path in notify.changes()}
+        assert found == {"new/made-meanwhile", "new/deep/made-meanwhile"}
+    finally:
+        notify.close()
+
+
+def test_a_directory_that_is_gone_again_is_none(tmp_path: Path) -> None:
+    notify = Notify([str(tmp_path)])
+    try:
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new").rmdir()
+        (tmp_path / "kept").touch()
+        assert f"{tmp_path}/kept" in notify.changes()
+        assert notify._add(f"{tmp_path}/new") == []
     finally:
         notify.close()
 
