@@ -31,16 +31,28 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def enter(parent: int, *, read_only: bool = False, writable: tuple[str, ...] = ()) -> str:
+def enter(
+    parent: int,
+    *,
+    read_only: bool = False,
+    writable: tuple[str, ...] = (),
+    apart: bool = False,
+) -> str:
     """Move into new namespaces and go on as PID 1 there; the caller's process waits outside.
 
     `parent` is the PID of the process that is to be outlived by nothing of this.
 
-    With `read_only` every mount but /mnt, /proc and those in `writable` is read-only.
+    With `read_only` every mount but /mnt, /proc and those in `writable` is read-only. With `apart`
+    the user namespace is new for root, too, and what runs in it can't look into the starter or
+    PID 1: neither trace them nor open their descriptors, until they call execve(2).
     Returns "root" (real root), "user" (root of an own user namespace) or "none": this machine
     allows neither, and the caller goes on as an ordinary process.
     """
-    mode = _leave()
+    mode = _leave(apart)
+    if apart:
+        # This memory belongs to the outer user namespace: with 0 only its root may trace it
+        # (ptrace(2), "Ptrace access mode checking"). A fork inherits it, a program does not.
+        syscalls.prctl(PR.SET_DUMPABLE, 0)
     die_with_parent(parent)
     if mode == "none":
         return mode
@@ -56,9 +68,9 @@ def enter(parent: int, *, read_only: bool = False, writable: tuple[str, ...] = (
     return mode
 
 
-def _leave() -> str:
+def _leave(apart: bool) -> str:
     """Leave the namespaces; in what way it could be done."""
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and not apart:
         try:
             syscalls.unshare(PLAIN)
             return "root"

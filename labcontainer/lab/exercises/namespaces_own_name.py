@@ -41,7 +41,7 @@ def check(trial: Trial) -> Outcome:
         if os.uname().nodename != before:
             return _changed_for_all(process)
         inside = process.ask("__import__('os').uname().nodename")
-        theirs, ours = process.namespaces(), _own()
+        theirs, ours = process.namespaces(), trial.namespaces()
         if theirs["uts"] == ours["uts"]:
             return not_yet(
                 expected="another namespace behind /proc/PID/ns/uts",

@@ -1,0 +1,397 @@
+"""Containers to grade in: one root file system, read-only, and for each check a container of it.
+
+    Room ── tree/     this machine's programs, the course without its exercises
+         ── home-N/   what the engine keeps for the containers of slot N
+
+Each container is `labcontainer run` as an ordinary user, whoever grades: root's grading takes, for
+each slot, a user id that nobody has. So a learner's code that got out of its container would be a
+user without a file to its name. Memory, processes and processor time are limited twice, by
+getrlimit(2) inside (lab.proctor), and by a control group where one can be made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from labcontainer import capabilities, cgroups, errors, seccomp_default
+from labcontainer.engine import request
+from labcontainer.kernel import files, syscalls
+from labcontainer.kernel.flags import CLONE, MS, PR
+from labcontainer.lab import apart
+from labcontainer.record import Record
+
+FIRST_UID = 2_000_000_000  # above all ranges that useradd(8) and systemd give away
+COURSE, WORK = "/course", "/submitted"
+NOT_TAKEN = ("exercises", "questions", "__pycache__")  # of the course: solutions, guesses' answers
+OUTPUT_LIMIT = 1 << 20  # bytes of one verdict
+GRACE = 5.0  # seconds that a container may take to begin and to go
+WALL_TIME, MEMORY, OUTPUT = "wall time", "memory", "output"
+
+
+class Limits(Record):
+    """What one check may use: bytes, processes, seconds of the processor."""
+
+    memory: int = 1 << 30
+    processes: int = 256
+    seconds: int = 30
+    file: int = 64 << 20
+
+
+class Ended(Record):
+    """How a container ended. `limit` is the one that was passed, "" for none."""
+
+    status: int
+    output: bytes
+    errors: str
+    limit: str = ""
+    seconds: float = 0
+
+
+class Room:
+    """The place where a grading's containers are made; gone, with all in it, at the block's end."""
+
+    def __init__(self, limits: Limits, slots: int) -> None:
+        self.limits = limits
+        self.slots = slots
+        self.path = tempfile.mkdtemp(prefix="labcontainer-grade-")
+        self.tree = f"{self.path}/tree"
+        self.volumes: list[tuple[str, str]] = []
+        self.groups: list[cgroups.Cgroup] = []
+        self.no_groups = ""  # why there are none
+
+    def __enter__(self) -> Room:
+        try:
+            os.chmod(self.path, 0o711)
+            _furnish(self)
+            self._prepare_slots()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for group in self.groups:
+            group.kill()
+            group.delete()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _prepare_slots(self) -> None:
+        layout = cgroups.detect()
+        if layout.kind == "none":
+            self.no_groups = layout.why
+        for slot in range(self.slots):
+            home = f"{self.path}/home-{slot}"
+            os.mkdir(home, 0o711)
+            if os.geteuid() == 0:
+                os.chown(home, FIRST_UID + slot, FIRST_UID + slot)
+            if not self.no_groups:
+                self._make_group(slot, layout)
+
+    def _make_group(self, slot: int, layout: cgroups.Layout) -> None:
+        group = cgroups.Cgroup(f"{cgroups.OURS}/grade-{os.getpid()}-{slot}", layout)
+        try:
+            group.create()
+        except (OSError, errors.LabError) as error:
+            self.no_groups = str(error)
+            return
+        self.groups.append(group)
+        group.apply(
+            cgroups.Limits(
+                memory=self.limits.memory,
+                pids=self.limits.processes + 16,  # ours, beside the learner's
+                cpu_quota=100_000,
+                cpu_period=100_000,
+            )
+        )
+
+
+# --- the root file system -----------------------------------------------------------------------
+
+_PLACES = ("dev", "proc", "sys", "tmp", "mnt", "run", "root", "var/tmp", "etc", "empty")
+_PASSWD = """\
+root:x:0:0:root:/root:/bin/sh
+student:x:1000:1000::/:/bin/sh
+nobody:x:65534:65534:nobody:/:/usr/sbin/nologin
+"""
+_GROUP = "root:x:0:\ntty:x:5:\nstudent:x:1000:\nnogroup:x:65534:\n"
+_ETC = {"passwd": _PASSWD, "group": _GROUP, "hostname": "lab\n", "resolv.conf": "",
+        "hosts": "127.0.0.1 localhost\n", "nsswitch.conf": "hosts: files\n"}  # fmt: skip
+_FROM_HOST = ("ld.so.cache", "alternatives", "services", "protocols")
+
+
+def _furnish(room: Room) -> None:
+    """Make the tree, and the list of directories of this machine that are shown in it."""
+    for name in (*_PLACES, WORK.lstrip("/") + "/mycontainer"):
+        os.makedirs(f"{room.tree}/{name}")
+    os.chmod(room.tree, 0o755)
+    for name, text in _ETC.items():
+        files.write(_new(f"{room.tree}/etc/{name}"), text) if text else _new(
+            f"{room.tree}/etc/{name}"
+        )
+    for name in _FROM_HOST:
+        _copy(f"/etc/{name}", f"{room.tree}/etc/{name}")
+    _copy_course(room.tree)
+    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
+        if os.path.islink(f"/{name}"):
+            os.symlink(os.readlink(f"/{name}"), f"{room.tree}/{name}")
+        elif os.path.isdir(f"/{name}"):
+            _show(room, f"/{name}")
+    for path in ("/usr", sys.base_prefix, sys.prefix):
+        _show(room, os.path.realpath(path))
+    _show_package(room)
+    _cover_exercises(room)
+    _write_profile(f"{room.path}/seccomp.json")
+
+
+def _write_profile(path: str) -> None:
+    """Docker's filter for a container with every capability, and pivot_root, which a lesson is
+    about and which no such container can do on its own."""
+    profile = seccomp_default.default_profile(capabilities.names(capabilities.bounding()))
+    profile["syscalls"].append({"names": ["pivot_root"], "action": "SCMP_ACT_ALLOW"})
+    files.write(_new(path), json.dumps(profile))
+
+
+def _new(path: str) -> str:
+    Path(path).touch()
+    return path
+
+
+def _copy(source: str, target: str) -> None:
+    if os.path.isdir(source):
+        shutil.copytree(source, target, symlinks=True)
+    elif os.path.exists(source):
+        shutil.copyfile(source, target)
+
+
+def _copy_course(tree: str) -> None:
+    """The package, world-readable, without the exercises; compiled, as nobody can write there."""
+    import compileall
+
+    package = f"{apart.COURSE}/labcontainer"
+    target = f"{tree}{COURSE}/labcontainer"
+    shutil.copytree(package, target, ignore=_not_taken)
+    for folder, _, names in os.walk(f"{tree}{COURSE}"):
+        os.chmod(folder, 0o755)
+        for name in names:
+            os.chmod(f"{folder}/{name}", 0o644)
+    for part in ("lab", "kernel", "runtime"):
+        compileall.compile_dir(f"{target}/{part}", quiet=2)
+    compileall.compile_dir(target, maxlevels=0, quiet=2)
+
+
+def _not_taken(_: str, names: list[str]) -> list[str]:
+    return [name for name in names if name in NOT_TAKEN]
+
+
+def _is_shown(room: Room, path: str) -> bool:
+    return any(path == target or path.startswith(f"{target}/") for _, target in room.volumes)
+
+
+def _show_package(room: Room) -> None:
+    """The package again, where this Python's `.pth` files look for it, if that is not shown:
+    a program that a check starts has no PYTHONPATH of ours."""
+    if not _is_shown(room, apart.COURSE):
+        os.makedirs(f"{room.tree}{apart.COURSE}", exist_ok=True)
+        os.symlink(f"{COURSE}/labcontainer", f"{room.tree}{apart.COURSE}/labcontainer")
+
+
+def _show(room: Room, path: str) -> None:
+    """Show a directory of this machine at the same place in the tree, unless one above it is."""
+    if _is_shown(room, path):
+        return
+    os.makedirs(f"{room.tree}{path}", exist_ok=True)
+    room.volumes.append((path, path))
+
+
+def _cover_exercises(room: Room) -> None:
+    """An installed labcontainer has the exercises, too: an empty directory over each of them."""
+    for folder in {os.path.realpath(folder) for folder in sys.path if folder}:
+        exercises = f"{folder}/labcontainer/lab/exercises"
+        if _is_shown(room, exercises) and os.path.isdir(exercises):
+            room.volumes.append((f"{room.tree}/empty", exercises))
+
+
+# --- a container --------------------------------------------------------------------------------
+
+
+class Container:
+    """One check under way; `read` when one of `descriptors` is ready, `end` when it says so."""
+
+    def __init__(self, room: Room, slot: int, order: bytes, work: str, seconds: float) -> None:
+        self.slot = slot
+        self.began = time.monotonic()
+        self.deadline = self.began + seconds + GRACE
+        self._group = room.groups[slot] if slot < len(room.groups) else None
+        self._killed = self._oom_kills()
+        self._limit = ""
+        self._texts: dict[int, bytearray] = {}
+        given, self._output, self._errors = _memory_file(order), os.pipe(), os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _live(room, slot, work, (given, self._output[1], self._errors[1]), self._group)
+        for fd in (given, self._output[1], self._errors[1]):
+            os.close(fd)
+        self._texts = {self._output[0]: bytearray(), self._errors[0]: bytearray()}
+        self._open = set(self._texts)
+
+    @property
+    def descriptors(self) -> set[int]:
+        """What to wait for."""
+        return self._open
+
+    def read(self, fd: int) -> None:
+        """Take in what has come; too much of it ends the container."""
+        data = os.read(fd, 65536)
+        if not data:
+            os.close(fd)
+            self._open.discard(fd)
+            return
+        self._texts[fd] += data
+        if len(self._texts[fd]) > OUTPUT_LIMIT:
+            self.kill(OUTPUT)
+
+    @property
+    def over(self) -> bool:
+        """Whether all has been said; a container past its deadline is ended by this question."""
+        if self._open and time.monotonic() > self.deadline:
+            self.kill(WALL_TIME)
+        return not self._open
+
+    def kill(self, limit: str = "") -> None:
+        """End it, and all that it has started."""
+        self._limit = self._limit or limit
+        os.kill(self.pid, signal.SIGKILL)
+        if self._group is not None:
+            self._group.kill()
+        for fd in self._open:
+            os.close(fd)
+        self._open.clear()
+
+    def end(self) -> Ended:
+        """Wait for the end of the process; nothing of the container is left then."""
+        _, status = os.waitpid(self.pid, 0)
+        if self._group is not None:
+            self._group.kill()
+        if not self._limit and self._oom_kills() > self._killed:
+            self._limit = MEMORY
+        said = bytes(self._texts[self._errors[0]]).decode(errors="replace")
+        return Ended(os.waitstatus_to_exitcode(status), bytes(self._texts[self._output[0]]), said,
+                     self._limit, time.monotonic() - self.began)  # fmt: skip
+
+    def _oom_kills(self) -> int:
+        return self._group.oom_kills() if self._group is not None else 0
+
+
+def _memory_file(data: bytes) -> int:
+    fd = os.memfd_create("order")
+    with open(fd, "wb", closefd=False) as file:
+        file.write(data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _live(
+    room: Room, slot: int, work: str, streams: tuple[int, int, int], group: cgroups.Cgroup | None
+) -> None:
+    """The life of the process that runs a container; never returns."""
+    parent, status = os.getppid(), 125
+    try:
+        os.setsid()  # no terminal of the grader's can be opened from inside
+        for target, fd in enumerate(streams):
+            os.dup2(fd, target)
+        syscalls.close_range(3)
+        if group is not None:
+            group.add(os.getpid())
+        volumes = _reach(room, work)
+        if os.geteuid() == 0:
+            _become(FIRST_UID + slot)
+        syscalls.prctl(PR.SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == parent:
+            status = _run(room, slot, volumes)
+    except BaseException as error:
+        os.write(2, f"{type(error).__name__}: {error}\n".encode(errors="replace"))
+    finally:
+        os._exit(status)
+
+
+def _become(uid: int) -> None:
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    syscalls.prctl(PR.SET_DUMPABLE, 1)  # else /proc/self stays root's, and with it uid_map
+
+
+def _reach(room: Room, work: str) -> tuple[request.Volume, ...]:
+    """The volumes of a container. Root shows them where its containers' users can reach them:
+    the course may lie in a home that is closed to others."""
+    shown = [*room.volumes, *([(work, f"{WORK}/mycontainer")] if work else [])]
+    if os.geteuid() == 0:
+        syscalls.unshare(CLONE.NEWNS)
+        syscalls.mount(None, "/", None, MS.REC | MS.SLAVE)
+        syscalls.mount("sources", "/mnt", "tmpfs", 0, "mode=0711")
+        for number, (source, target) in enumerate(shown):
+            place = f"/mnt/{number}"
+            os.mkdir(place)
+            syscalls.mount(source, place, None, MS.BIND | MS.REC)
+            shown[number] = (place, target)
+    return tuple(request.Volume(source, target, readonly=True) for source, target in shown)
+
+
+def _run(room: Room, slot: int, volumes: tuple[request.Volume, ...]) -> int:
+    from labcontainer.engine import single
+
+    home = f"{room.path}/home-{slot}"
+    os.environ.clear()
+    os.environ.update(LABCONTAINER_HOME=home, HOME=home, PATH=os.defpath)
+    os.chdir("/")
+    return single.run(
+        request.Request(
+            image=room.tree,
+            command=tuple(apart.program("proctor", COURSE)),
+            env=(
+                "HOME=/",
+                "LANG=C.UTF-8",
+                "PYTHONDONTWRITEBYTECODE=1",
+                f"PYTHONPATH={COURSE}",
+                f"LABCONTAINER_WORK={WORK}",
+            ),
+            hostname="lab",
+            interactive=True,
+            read_only=True,
+            network="none",
+            cap_add=("ALL",),
+            unmasked=True,
+            seccomp=f"{room.path}/seccomp.json",
+            volumes=volumes,
+            tmpfs=(request.Tmpfs("/tmp", ("rw", "nosuid", "nodev", "mode=1777", "size=64m")),),
+        )
+    )
+
+
+@contextlib.contextmanager
+def opened(limits: Limits, slots: int) -> Iterator[Room]:
+    """A room with all that its containers import already imported: they are forks of us."""
+    from labcontainer.engine import connect, contained, single  # noqa: F401 - for the forks
+
+    with Room(limits, slots) as room:
+        yield room
+
+
+def wait(containers: list[Container]) -> list[Container]:
+    """Wait until something happens; those that are over."""
+    nearest = min(one.deadline for one in containers) - time.monotonic()
+    watched = {fd: one for one in containers for fd in one.descriptors}
+    for fd in select.select(list(watched), [], [], max(nearest, 0.01))[0]:
+        if fd in watched[fd].descriptors:
+            watched[fd].read(fd)
+    return [one for one in containers if one.over]
