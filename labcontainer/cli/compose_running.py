@@ -242,6 +242,6 @@ def run_watch(args: Namespace) -> int:
     elif not observed.containers(client, project.name):
         raise errors.StateError(f"project {project.name} does not run, and --no-up was given")
     tell.beside_output()
-    print("Watch enabled", file=sys.stderr, flush=True)
-    watching.run(client, project, tell)
+    enabled = lambda: print("Watch enabled", file=sys.stderr, flush=True)  # noqa: E731
+    watching.run(client, project, tell, enabled)
     return 0

@@ -16,7 +16,7 @@ import io
 import os
 import tarfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from labcontainer import errors
@@ -115,18 +115,23 @@ def in_background(client: Client, project: Project, tell: Tell) -> None:
     threading.Thread(target=run, args=(client, project, tell), daemon=True).start()
 
 
-def run(client: Client, project: Project, tell: Tell) -> None:
+def run(
+    client: Client, project: Project, tell: Tell, begun: Callable[[], None] = lambda: None
+) -> None:
     """Watch until Ctrl-C; a failure is told and the next change is waited for.
+
+    `begun` is called when no change can be missed any more.
 
     Raises:
         UsageError: there is nothing to watch.
     """
     known = check(project)
-    for rule in known:
-        if rule.words.get("initial_sync") and rule.action.startswith("sync"):
-            sync(client, project, rule, set(_files(rule)), tell)
     notify = Notify({rule.path for rule in known})
     try:
+        begun()
+        for rule in known:
+            if rule.words.get("initial_sync") and rule.action.startswith("sync"):
+                sync(client, project, rule, set(_files(rule)), tell)
         while True:
             try:
                 handle(client, project, known, notify.changes(), tell)
@@ -200,9 +205,12 @@ def sync(client: Client, project: Project, rule: Rule, paths: set[str], tell: Te
 
 
 def archive(rule: Rule, paths: list[str]) -> bytes:
-    """The files as a tar archive from the root of the container."""
+    """The files that are there as a tar archive from the root of the container."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path in paths:
-            tar.add(path, rule.place(path).lstrip("/"), recursive=False)
+            try:
+                tar.add(path, rule.place(path).lstrip("/"), recursive=False)
+            except FileNotFoundError:
+                continue  # removed since: that is the next change
     return buffer.getvalue()

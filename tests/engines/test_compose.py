@@ -456,7 +456,6 @@ services:
         for line in watch.stderr:
             if "Watch enabled" in line:
                 break
-        time.sleep(0.3)  # until inotify has its watches
         first = compose.ids()["web-1"]
         compose.write("two", "src/a")
         compose.write("new", "src/sub/b")

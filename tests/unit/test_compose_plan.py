@@ -564,6 +564,25 @@ def test_rules_that_can_not_be(tmp_path: Path, words: str, problem: str) -> None
 def test_what_is_copied_by_a_sync(tmp_path: Path) -> None:
     write(tmp_path, {"src/a": "A", "src/sub/b": "B"})
     found = rule(tmp_path, "action: sync, target: /app")
-    data = watching.archive(found, [f"{tmp_path}/src/a", f"{tmp_path}/src/sub/b"])
+    gone = f"{tmp_path}/src/removed-since"
+    data = watching.archive(found, [f"{tmp_path}/src/a", gone, f"{tmp_path}/src/sub/b"])
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         assert tar.getnames() == ["app/a", "app/sub/b"]
+
+
+def test_what_changes_once_watching_is_told_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"src/a": "", "Dockerfile": "FROM x"})
+    text = "services: {web: {build: ., develop: {watch: [{path: src, action: restart}]}}}"
+    seen: list[str] = []
+
+    def handle(*given: Any) -> None:
+        seen.extend(given[3])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watching, "handle", handle)
+    nobody: Any = None
+    change = (tmp_path / "src/new").touch
+    watching.run(nobody, of(text, tmp_path), nobody, change)
+    assert seen == [f"{tmp_path}/src/new"]
