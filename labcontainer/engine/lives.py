@@ -14,6 +14,7 @@ nothing: the end is told by the monitor, on a thread of its own.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -308,7 +309,12 @@ class Lives:
                 raise errors.StateError(f"Container {container.id} is already paused")
             if container.state.status != states.RUNNING:
                 raise errors.StateError(f"Container {container.id} is not running")
-            self._group(container).freeze()
+            try:
+                self._group(container).freeze()
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENODEV):
+                    raise
+                raise _not_running(container) from None  # its monitor is about to tell of its end
             container.state.status = states.PAUSED
             self._save(container)
         self._health.end(container)

@@ -355,8 +355,10 @@ class Networks:
             try:
                 if container.state.running:
                     self._places.add(container, network)
-            except BaseException:
+            except BaseException as error:
                 del container.endpoints[network["Name"]]
+                if isinstance(error, FileNotFoundError | ProcessLookupError):
+                    raise errors.StateError(f"container {container.id} has just ended") from error
                 raise
             self.containers.save(container)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 from labcontainer import errors, namespaces, overlay
 from labcontainer.image import inside
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from labcontainer.engine.container import Container
 
 RECURSIVE = 0x8000  # AT_RECURSIVE: open_tree(2)
+PATIENCE = 10  # seconds that the end of a container may take to be told
 
 
 def fields(container: Container) -> dict[str, Any]:
@@ -58,9 +60,10 @@ class View:
         *,
         alone: bool = False,
     ) -> None:
-        if container.state.running:
-            self.fd = _running(container.state.pid, alone)
-        elif is_copied(container) and not volumes:
+        self.fd = _root_of_process(container, alone)
+        if self.fd >= 0:
+            return
+        if is_copied(container) and not volumes:
             self.fd = _directory(f"{container.home}/root")
         else:
             self.fd = _in_own_thread(lambda: _detached(container, volumes))
@@ -92,6 +95,25 @@ class Layer:
 
     def __exit__(self, *_: object) -> None:
         os.close(self.fd)
+
+
+def _root_of_process(container: Container, alone: bool) -> int:
+    """The root as a running container sees it, -1 where it does not run.
+
+    It may have ended and nobody been told yet; its monitor is about to.
+
+    Raises:
+        StateError, OSError: its end is not told for long.
+    """
+    ends = time.monotonic() + PATIENCE
+    while container.state.running:
+        try:
+            return _running(container.state.pid, alone)
+        except (FileNotFoundError, ProcessLookupError, errors.StateError):
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.01)
+    return -1
 
 
 def _running(pid: int, alone: bool) -> int:
