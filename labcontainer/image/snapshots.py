@@ -136,8 +136,15 @@ class Snapshots:
         """Unpack a stored layer as the user that this process is.
 
         The blob's own digest is not looked at once more: what comes out must have the right one.
+
+        Raises:
+            NotFoundError: a collector was quicker.
         """
-        with open(self._store.blobs.path(digest), "rb", buffering=0) as file:
+        try:
+            file = open(self._store.blobs.path(digest), "rb", buffering=0)
+        except FileNotFoundError:
+            raise errors.NotFoundError(f"layer {digest} has been removed") from None
+        with file:
             self.unpack_stream(file, diff_id)
 
     def unpack_stream(self, stream: compression.Readable, diff_id: str = "") -> About:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -280,18 +282,33 @@ def test_prune_takes_what_has_no_name(several: Lab) -> None:
     assert several.heard()[-1][2]["reclaimed"].isdigit()
 
 
+def test_an_image_that_goes_before_its_layers_are_unpacked_is_not_found(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = images.image(lab.store, FILES, names=("app",))
+    for one in (made.descriptor, made.manifest.config, *made.manifest.layers):
+        os.utime(lab.store.blobs.path(one.digest), (1, 1))  # older than the lease
+    unpack_blob = Snapshots.unpack_blob
+
+    def late(snapshots: Snapshots, digest: str, diff_id: str) -> None:
+        lab.remove("app", force=True)
+        unpack_blob(snapshots, digest, diff_id)
+
+    monkeypatch.setattr(Snapshots, "unpack_blob", late)
+    with pytest.raises(errors.NotFoundError, match="has been removed"):
+        lab.root_of("app")
+
+
 def test_containers_come_and_go_while_others_remove_their_image(lab: Lab) -> None:
     """Whoever got a root has its files until the container is gone, however often it is removed."""
     made = images.image(lab.store, FILES, names=("app",))
     ended = threading.Event()
 
     def remove_again_and_again() -> None:
-        while not ended.is_set():
-            try:
+        while not ended.wait(0.001):
+            with suppress(errors.NotFoundError):
                 lab.remove("app", force=True)
                 lab.prune({"dangling": ["false"]})
-            except errors.NotFoundError:
-                images.image(lab.store, FILES, names=("app",))
 
     other = threading.Thread(target=remove_again_and_again)
     other.start()
@@ -303,6 +320,7 @@ def test_containers_come_and_go_while_others_remove_their_image(lab: Lab) -> Non
                     image, lowers = lab.root("app")
                     lab.users[image.id] = USED
             except errors.NotFoundError:
+                images.image(lab.store, FILES, names=("app",))
                 continue
             assert image.id == made.id
             assert Path(lowers[0], "etc/hello").read_bytes() == b"hello"
