@@ -14,7 +14,7 @@ from typing import Any
 
 MAIN = [sys.executable, "-m", "labcontainer.cli.main"]
 TOP = str(Path(__file__).resolve().parents[2])
-PATIENCE = 20  # seconds; the user-mode kernel and a busy machine are slow
+PATIENCE = 60  # seconds; the user-mode kernel and a busy machine are slow
 
 
 class LabHome:

@@ -37,7 +37,7 @@ def test_it_stays_a_few_chunks_ahead_and_ends_when_told() -> None:
         return b"x"
 
     reader = ahead.Ahead(fetch)
-    ends = time.monotonic() + 5
+    ends = time.monotonic() + 60
     while len(read) <= ahead.DEPTH and time.monotonic() < ends:
         time.sleep(0.001)
     time.sleep(0.02)

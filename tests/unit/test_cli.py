@@ -348,13 +348,11 @@ def test_our_own_fault_is_one_line_too(
 
 def test_closed_pipe_is_no_error_message(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "labcontainer.cli.main", "image", "from-host", "--plan"]
-    program = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert program.stdout is not None
-    assert program.stderr is not None
-    program.stdout.close()
-    assert program.stderr.read() == b""
-    program.stderr.close()
-    assert program.wait() == 141
+    read, write = os.pipe()
+    os.close(read)  # before it begins: it must not have said all already
+    done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_run_is_imported_without_argparse_and_json() -> None:

@@ -167,7 +167,11 @@ def test_the_guests_programs_find_the_work_and_not_the_hosts_images(
 
 
 def test_a_program_here_is_killed_at_its_time_limit() -> None:
-    ended = where.run(["sh", "-c", "echo out; echo err >&2; exec sleep 60"], timeout=0.5)
-    assert (ended.late, ended.output, ended.error) == (True, b"out\n", b"err\n")
+    for limit in (0.5, 5, 50):  # on a busy machine it may not have come to say anything
+        ended = where.run(["sh", "-c", "echo out; echo err >&2; exec sleep 90"], timeout=limit)
+        assert ended.late
+        if ended.error:
+            break
+    assert (ended.output, ended.error) == (b"out\n", b"err\n")
     merged = where.run(["sh", "-c", "cat; echo err >&2; exit 3"], input=b"in\n", merged=True)
     assert (merged.status, merged.output) == (3, b"in\nerr\n")

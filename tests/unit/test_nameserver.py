@@ -117,13 +117,13 @@ def served(resolvers: list[str]) -> Iterator[tuple[Server, tuple[str, int], list
 
 def by_udp(where: tuple[str, int], data: bytes) -> bytes:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(5)
+        sock.settimeout(60)
         sock.sendto(data, where)
         return sock.recv(4096)
 
 
 def by_tcp(where: tuple[str, int], *questions: bytes) -> list[bytes]:
-    with socket.create_connection(where, 5) as sock:
+    with socket.create_connection(where, 60) as sock:
         for data in questions:
             sock.sendall(struct.pack(">H", len(data)) + data)
         return [nameserver._receive(sock) for _ in questions]
@@ -171,12 +171,12 @@ def test_more_questions_than_it_passes_on_at_once_are_refused(
     go = threading.Event()
 
     def slow(data: bytes, *_args: object) -> bytes:
-        go.wait(5)
+        go.wait(60)
         return nameserver.reply(nameserver.parse(data), 0)
 
     monkeypatch.setattr(nameserver, "forward", slow)
     with served([]) as (_server, where, log), socket.socket(type=socket.SOCK_DGRAM) as first:
-        first.settimeout(5)
+        first.settimeout(60)
         first.sendto(question("slow"), where)
         assert answers(by_udp(where, question("second"))) == (2, [])
         go.set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import time
 
 import pytest
 
@@ -141,7 +140,6 @@ def test_init_passes_signals_on() -> None:
     os.close(write)
     with os.fdopen(read) as output:
         assert output.readline() == "ready\n"
-        time.sleep(0.05)
         os.kill(pid, signal.SIGUSR1)
         assert output.readline() == "got\n"
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5

@@ -23,7 +23,7 @@ def test_what_is_noted_is_ended(program: subprocess.Popen[bytes], tmp_path: Path
     path = tmp_path / "program"
     programs.note(str(path), program.pid)
     programs.end(str(path))
-    assert program.wait(5) == -9
+    assert program.wait(60) == -9
     assert not path.exists()
     programs.end(str(path))  # a second time there is nothing to do
 
