@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from labcontainer import capabilities
+from labcontainer import capabilities, hierarchy
 from labcontainer.runtime import launcher
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,5 +158,5 @@ class OciHome:
         for bundle in self.bundles:
             self.call("delete", "--force", bundle.id)
         for top in Path("/sys/fs/cgroup").glob(f"**/{self.cgroup}"):
-            for folder, _, _ in os.walk(top, topdown=False):
-                os.rmdir(folder)
+            # What a test has killed may be on its way to its end: that keeps a group busy.
+            hierarchy.remove(str(top), patience=60)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def shell(home: OciHome, script: str) -> Bundle:
     return home.bundle("sh", "-c", script)
 
 
-def wait_for(path: Path, seconds: float = 20) -> None:
+def wait_for(path: Path, seconds: float = 60) -> None:
     ends = time.monotonic() + seconds
     while not path.exists():
         assert time.monotonic() < ends, f"{path} did not appear"
@@ -365,19 +366,21 @@ def console(home: OciHome, bundle: Bundle) -> subprocess.CompletedProcess[str]:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{bundle.path}/console")
         server.listen()
-        server.settimeout(20)
         words = ("--bundle", bundle.path, "--console-socket", bundle.path / "console")
         creating = subprocess.Popen(
             home.argv("create", *words, bundle.id), stderr=subprocess.PIPE, text=True
         )
         assert creating.stderr is not None
-        try:
-            peer, _ = server.accept()
-        except TimeoutError:
-            return subprocess.CompletedProcess([], creating.wait(20), "", creating.stderr.read())
+        ended = os.pidfd_open(creating.pid)
+        ready, _, _ = select.select([server.fileno(), ended], [], [], 60)
+        os.close(ended)
+        assert ready, "create neither sent its terminal nor ended within 60 s"
+        if server.fileno() not in ready:
+            return subprocess.CompletedProcess([], creating.wait(), *creating.communicate())
+        peer, _ = server.accept()
         with peer:
             _, fds, _, _ = socket.recv_fds(peer, 100, 1)
-        status, told = creating.wait(20), creating.stderr.read()
+        status, told = creating.wait(60), creating.stderr.read()
         creating.stderr.close()
     if status == 0:
         home.call("start", bundle.id)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from labcontainer.runtime import init
+from tests.system.lab_home import eventually
 from tests.system.oci_home import ROOT, Bundle, OciHome
 
 pytestmark = pytest.mark.requires("root", "mount", "cgroup-write")
@@ -62,7 +63,7 @@ def test_the_life_of_a_container(home: OciHome) -> None:
     assert json.loads(home.call("ps", "--format", "json", bundle.id).stdout) == [pid]
     assert home.call("delete", bundle.id).returncode == 1
     assert home.call("kill", bundle.id, "KILL").returncode == 0
-    wait_until_stopped(home, bundle)
+    assert eventually(lambda: state(home, bundle)["status"] == "stopped")
     again = home.call("kill", bundle.id)
     assert again.returncode == 1
     assert "container not running" in again.stderr
@@ -70,16 +71,6 @@ def test_the_life_of_a_container(home: OciHome) -> None:
     assert "does not exist" in home.call("state", bundle.id).stderr
     assert home.call("delete", "--force", bundle.id).stderr == ""
     assert groups(home) == []
-
-
-def wait_until_stopped(home: OciHome, bundle: Bundle) -> None:
-    import time
-
-    for _ in range(200):
-        if state(home, bundle)["status"] == "stopped":
-            return
-        time.sleep(0.02)
-    raise AssertionError("the container has not stopped")
 
 
 def test_nothing_runs_before_start(home: OciHome) -> None:
@@ -434,12 +425,13 @@ def test_exec_in_a_running_container(home: OciHome) -> None:
 
 def test_a_create_that_is_killed_leaves_what_delete_force_takes_away(home: OciHome) -> None:
     bundle = home.bundle("true")
-    hook = {"path": "/bin/sleep", "args": ["sleep", "1000"]}
-    bundle.config["hooks"] = {"prestart": [hook]}
+    runs = bundle.path / "hook-runs"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"touch {runs}; exec sleep 1000"]}
+    bundle.config["hooks"] = {"prestart": [hook | {"env": ["PATH=/usr/bin:/bin"]}]}
     bundle.save()
     words = home.argv("create", "--bundle", bundle.path, bundle.id)
     making = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for_state(home, bundle)
+    assert eventually(runs.exists), "create has not come to its hook"
     pid = state(home, bundle)["pid"]
     sleeping = children(making.pid)
     making.send_signal(signal.SIGKILL)
@@ -514,16 +506,6 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def wait_for_state(home: OciHome, bundle: Bundle) -> None:
-    import time
-
-    for _ in range(500):
-        if (home.place / "state" / bundle.id / "state.json").exists():
-            return
-        time.sleep(0.01)
-    raise AssertionError("create has not come to the state")
-
-
 @pytest.mark.parametrize(
     "words",
     [
@@ -550,7 +532,7 @@ def test_bad_words_are_one_line_and_fail(home: OciHome, words: list[str]) -> Non
 def test_an_interval_that_is_none(home: OciHome, interval: str) -> None:
     bundle = home.bundle("sleep", "1000")
     home.start(bundle)
-    done = home.call("events", f"--interval={interval}", bundle.id, timeout=20)
+    done = home.call("events", f"--interval={interval}", bundle.id)
     assert done.returncode == 1 and "--interval" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 

@@ -143,7 +143,7 @@ def listen(path: Path, found: list[dict[str, Any]]) -> threading.Thread:
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(path))
     server.listen()
-    server.settimeout(20)
+    server.settimeout(60)
 
     def serve() -> None:
         with server:
@@ -174,7 +174,7 @@ def test_who_decides_about_calls_learns_which_process_asks(home: OciHome) -> Non
     first = home.start(bundle)
     pid_file = bundle.path / "exec-pid"
     assert said(home.call("exec", "--pid-file", pid_file, bundle.id, "echo", "in")) == "in"
-    thread.join(20)
+    thread.join(60)
     assert [one["pid"] for one in found] == [first, int(pid_file.read_text())]
     assert all(one["kinds"] == ["anon_inode:seccomp notify"] for one in found), found
     assert {one["metadata"] for one in found} == {"mine"}
