@@ -23,6 +23,7 @@ from labcontainer.lab.figures_build import build_graph
 from labcontainer.lab.figures_layers import layer_stack
 from labcontainer.lab.figures_merkle import merkle_tree
 from labcontainer.lab.figures_network import network_map
+from labcontainer.lab.figures_nodes import node_map
 from labcontainer.lab.figures_sequence import sequence
 from labcontainer.lab.figures_services import service_graph
 from labcontainer.lab.figures_states import life
@@ -70,6 +71,7 @@ __all__ = [
     "merkle_tree",
     "mine",
     "network_map",
+    "node_map",
     "number",
     "output",
     "overview",
