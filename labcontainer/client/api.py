@@ -75,12 +75,16 @@ def numbers(version: str) -> tuple[int, ...]:
 class Client:
     """The daemon at an address; connections are made as calls need them.
 
-    `version` is the API's that calls speak.
+    `version` is the API's that calls speak. `patience`: seconds that the daemon may be silent
+    before a call fails with TimeoutError; None is for ever.
     """
 
-    def __init__(self, where: address.Address | None = None) -> None:
+    def __init__(
+        self, where: address.Address | None = None, patience: float | None = None
+    ) -> None:
         self.address = where or address.chosen()
         self.version = VERSION
+        self.patience = patience
 
     def negotiate(self) -> str:
         """Speak the newest version that both know from now on; which it is.
@@ -129,6 +133,8 @@ class Client:
     ) -> http.Response:  # fmt: skip
         sock = http.connect(self.address)
         try:
+            if self.patience is not None:
+                sock.settimeout(self.patience)
             asked = {"User-Agent": "labcontainer", **(headers or {})}
             return http.send(sock, method, target, asked, body)
         except BaseException:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         def sendall(self, data: bytes, /) -> None: ...
         def fileno(self) -> int: ...
         def close(self) -> None: ...
+        def settimeout(self, seconds: float | None, /) -> None: ...
 
 
 HEAD_LIMIT = 64 << 10  # bytes of a response's status line and headers
@@ -197,6 +198,16 @@ class Response:
         """The connection itself, after 101, and what of its stream was already read."""
         early, self._early = self._early, b""
         return self.sock, early
+
+    def ready(self, seconds: float) -> bool:
+        """Whether within so many seconds there is something to read, or its end."""
+        import select
+
+        if self._early or getattr(self.sock, "pending", int)():  # ssl has read it already
+            return True
+        poll = select.poll()
+        poll.register(self.sock.fileno(), select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
     def close(self) -> None:
         """Close the connection."""

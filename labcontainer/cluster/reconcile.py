@@ -4,8 +4,9 @@
     tasks    ─┼─ plan ──> Start, Assign, Stop, Remove, Finish, Pause, Rollback ── decide ──> tasks
     nodes    ─┘
 
-Pure: no clock but `now`, no container. `decisions.decide` enters a plan into the tasks; then the plan of what
-came out is empty, until a node or a task changes, or the time has come that the plan told.
+Pure: no clock but `now`, no container. `decisions.decide` enters a plan into the tasks; then the
+plan of what came out is empty, until a node or a task changes, or the time that the plan told has
+come.
 
 Each service is a set of **slots**, each to hold one task that runs. In this order:
 
@@ -366,12 +367,13 @@ class _Slots:
     # 5 ------------------------------------------------------------------------------------------
 
     def _forget(self) -> None:
-        """Of each slot only the last few that are over are kept."""
-        for tasks in self.by_slot().values():
+        """Of each slot the last few that are over are kept; of one not wanted any more, none."""
+        wanted = set(self._wanted(self._held()))
+        for slot, tasks in self.by_slot().items():
             over = [task for task in tasks
                     if task.desired != placement.RUNNING
                     and (task.ended or self.round.lost(task))]  # fmt: skip
-            for task in over[: max(0, len(over) - HISTORY)]:
+            for task in over[: max(0, len(over) - (HISTORY if slot in wanted else 0))]:
                 self.round.do(Remove(task.id, "history"))
 
 

@@ -24,12 +24,13 @@ from labcontainer.daemon.api import NEWEST, OLDEST
 from labcontainer.daemon.body import Body
 from labcontainer.daemon.call import JSON, Call
 from labcontainer.daemon.off import NoSwarmError
-from labcontainer.daemon.routing import Router
+from labcontainer.daemon.routing import Route, Router
 from labcontainer.engine.copying import ReadOnlyError
 from labcontainer.engine.networkspec import ForbiddenError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from io import BufferedIOBase
     from typing import Any
 
@@ -271,13 +272,16 @@ class Server(ThreadingMixIn, HTTPServer):
     daemon_threads = True
     request_queue_size = 512
 
-    def __init__(self, listener: socket.socket, engine: Engine, *, debug: bool = False) -> None:
+    def __init__(
+        self, listener: socket.socket, engine: Engine, *, debug: bool = False,
+        routes: Iterable[Route] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(("", 0), Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
         self.engine = engine
         self.debug = debug
-        self.router = Router(api.routes())
+        self.router = Router(api.routes() if routes is None else routes)
         api.prepare_types()
         self.ending = False  # what is asked from now on is refused
         self.connections = 0
