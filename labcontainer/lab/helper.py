@@ -284,7 +284,7 @@ def _outside(argv: Sequence[str], timeout: float) -> Result:
     line = [sys.executable, "-m", "labcontainer.lab.tether", str(where.parent()), *argv]
     path = f"{os.path.dirname(sys.executable)}:{os.environ.get('PATH', os.defpath)}"
     env = {**os.environ, "PATH": path} if where.current() == where.HERE else None
-    ended = where.run(line, timeout=timeout, merged=True, env=env)
+    ended = where.run(line, timeout=where.patience(timeout), merged=True, env=env)
     status = 0 if ended.late else ended.status
     output = ended.output.decode(errors="replace")
     return Result(output=output, status=status, timed_out=ended.late)

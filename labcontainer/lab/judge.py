@@ -135,10 +135,11 @@ def _judge_apart(exercise: Exercise, code: str, group: str) -> Outcome:
         }
         line = [sys.executable, "-m", "labcontainer.lab.trial", str(where.parent())]
         given = json.dumps(order).encode()
-        ended = where.run(line, input=given, timeout=exercise.seconds)
+        limit = where.patience(exercise.seconds)
+        ended = where.run(line, input=given, timeout=limit)
     if ended.late:
         return not_yet(
-            expected=f"an answer within {where.patience(exercise.seconds):g} s",
+            expected=f"an answer within {limit:.0f} s",
             observed="the check was still waiting",
             where="a loop, or a wait for something that never comes",
             hint="Which call blocks? What would wake it?",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from labcontainer.kernel import files
-from labcontainer.lab import child, sandbox, student
+from labcontainer.lab import child, limits, sandbox, student
 from labcontainer.lab.child import Job, Result, Running
 from labcontainer.lab.exercise import Outcome, not_yet
 from labcontainer.record import Record
@@ -147,7 +147,7 @@ class Trial:
         """Call the learner's function in a fresh child and tell what came of it."""
         running = child.start(self._job(name, args, namespaces, as_user))
         try:
-            return self.noted(running.wait(timeout))
+            return self.noted(running.wait(timeout * limits.busy()))
         finally:
             running.kill()
 
@@ -182,7 +182,7 @@ class Trial:
         job = self._job(name, args, namespaces, as_user).replace(hold=True)
         running = child.start(job)
         try:
-            result = self.noted(running.wait(timeout))
+            result = self.noted(running.wait(timeout * limits.busy()))
             if not result.returned:
                 raise LearnerError(name, result)
             yield Held(running, result)

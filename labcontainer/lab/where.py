@@ -10,7 +10,6 @@ files, and ends with the notebook kernel.
 
 from __future__ import annotations
 
-import functools
 import os
 import queue
 import signal
@@ -21,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from labcontainer.errors import LabError, UsageError
-from labcontainer.lab import student
+from labcontainer.lab import limits, student
 from labcontainer.record import Record
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 HERE, UML = "here", "uml"
 MEMORY = "512M"
-SLOWER = 8  # times: a system call in the guest costs some 30 native ones, computing the same
 _PASSED = ("LABCONTAINER_", "LC_", "LANG", "PYTHON")
 
 T = TypeVar("T")
@@ -90,16 +88,8 @@ def parent() -> int:
 
 
 def patience(seconds: float) -> float:
-    """A time limit that is meant for this machine's speed, for the place's own."""
-    return seconds * SLOWER if current() == UML or _is_slow() else seconds
-
-
-@functools.cache
-def _is_slow() -> bool:
-    """Whether this is a user-mode kernel already, or QEMU's own processor."""
-    with open("/proc/cpuinfo") as file:
-        text = file.read()
-    return "User Mode Linux" in text or "QEMU TCG" in text
+    """A time limit that is meant for a quiet machine of the usual speed, for the place as it is."""
+    return limits.scaled(seconds, current() == UML)
 
 
 def run(
@@ -110,7 +100,8 @@ def run(
     merged: bool = False,
     env: Mapping[str, str] | None = None,
 ) -> Ended:
-    """Run a program to its end. `merged`: its standard error is part of the output.
+    """Run a program to its end, or to its limit on the clock, for which `patience` is to be asked.
+    `merged`: its standard error is part of the output.
 
     Raises:
         LabError: the guest did not boot, or ended.
@@ -119,7 +110,7 @@ def run(
         line = Line(argv, merged=merged, env=env)
         line.write(input)
         line.close_input()
-        return line.finish(None if timeout is None else patience(timeout))
+        return line.finish(timeout)
     error = subprocess.STDOUT if merged else subprocess.PIPE
     try:
         done = subprocess.run(list(argv), input=input, stdout=subprocess.PIPE, stderr=error,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from labcontainer.errors import LabError, UnsupportedError, UsageError
-from labcontainer.lab import guest_kernel, guest_kernel_inside, tunnel, where
+from labcontainer.lab import guest_kernel, guest_kernel_inside, limits, tunnel, where
 from labcontainer.vm import frames, uml
 
 
@@ -148,9 +149,24 @@ def test_lessons_run_here_unless_somebody_says_otherwise(monkeypatch: pytest.Mon
     assert (where.current(), where.asked(), where.parent()) == ("here", False, os.getpid())
     monkeypatch.setenv("LABCONTAINER_WHERE", "uml")
     assert (where.current(), where.asked(), where.parent()) == ("uml", True, 1)
-    assert where.patience(10) == 80
+    monkeypatch.setattr(limits, "busy", lambda: 1.5)
+    assert where.patience(10) == 120
     with pytest.raises(UsageError, match="'here' or 'uml', not 'moon'"):
         where.choose("moon")
+
+
+@pytest.mark.parametrize(
+    ("loadavg", "times"),
+    [("0.50 0.40 0.30 1/200 4711", 1), ("6.00 2.00 1.00 3/200 4711", 3),
+     ("0.10 0.10 0.10 9/200 4711", 4), ("99.0 99.0 99.0 90/200 4711", limits.BUSIEST)],
+)  # fmt: skip
+def test_limits_grow_with_what_else_wants_the_processors(
+    loadavg: str, times: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "loadavg").write_text(f"{loadavg}\n")
+    monkeypatch.setattr(limits, "LOAD", str(tmp_path / "loadavg"))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    assert limits.busy() == times
 
 
 def test_the_guests_programs_find_the_work_and_not_the_hosts_images(
