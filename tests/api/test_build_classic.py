@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 
 from tests.api import plain
 from tests.api.plain import TAR, archive, ask, refused
-from tests.api.world import Daemon
+from tests.api.world import Daemon, wait_for
 
 pytestmark = pytest.mark.requires("root", "docker", "busybox")
 
@@ -105,18 +104,25 @@ def test_a_quota_is_written_into_the_cgroup(daemon: Daemon) -> None:
     assert running.stdin is not None
     running.stdin.write(text.encode())
     running.stdin.close()
-    found: dict[str, str] = {}
-    ends = time.monotonic() + 20
-    while not found and time.monotonic() < ends:
-        for top in Path("/sys/fs/cgroup").glob("**/labcontainer/quota/*"):
-            for name in ("cpu.cfs_quota_us", "cpu.shares", "cpu.max", "cpu.weight"):
-                if (top / name).exists():
-                    found[name] = (top / name).read_text().strip()
-        time.sleep(0.1)
-    running.terminate()
-    running.wait()
-    assert found in ({"cpu.cfs_quota_us": "50000", "cpu.shares": "512"},
-                     {"cpu.max": "50000 100000", "cpu.weight": "20"})  # fmt: skip
+    try:
+        # The group is there before its values are.
+        wait_for(lambda: written("labcontainer/quota") in (
+            {"cpu.cfs_quota_us": "50000", "cpu.shares": "512"},
+            {"cpu.max": "50000 100000", "cpu.weight": "20"},
+        ))  # fmt: skip
+    finally:
+        running.terminate()
+        running.wait()
+
+
+def written(group: str) -> dict[str, str]:
+    """What the groups below one have for their share of the processors."""
+    found = {}
+    for top in Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").glob("cpu*"):
+        for name in ("cpu.cfs_quota_us", "cpu.shares", "cpu.max", "cpu.weight"):
+            for file in top.glob(f"{group}/*/{name}"):
+                found[name] = file.read_text().strip()
+    return found
 
 
 @pytest.mark.parametrize(
@@ -161,6 +167,14 @@ def git(place: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=10).close()
+    except OSError:
+        return False
+    return True
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[str]]]:
     """A repository that `git daemon` gives out: its address, and its commits."""
@@ -183,12 +197,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list
     words = ["git", "daemon", "--export-all", f"--base-path={top}", "--listen=127.0.0.1",
              f"--port={port}", "--reuseaddr"]  # fmt: skip
     server = subprocess.Popen(words, stderr=subprocess.DEVNULL, start_new_session=True)
-    for _ in range(200):
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            break
-        except OSError:
-            time.sleep(0.05)
+    wait_for(lambda: listens(port))
     yield f"git://127.0.0.1:{port}/app", commits
     os.killpg(server.pid, 15)
     server.wait()

@@ -31,7 +31,7 @@ class Compose:
             env={**self.daemon.env, "PYTHONPATH": str(ROOT), **env},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=100,
             check=False,
             stdin=subprocess.DEVNULL,
         )
@@ -135,14 +135,23 @@ def test_a_whole_project(compose: Compose) -> None:
 def test_the_foreground_and_its_status(compose: Compose) -> None:
     (compose.folder / "compose.yaml").write_text("""
 services:
-  again: {image: busybox, command: sh -c "echo again; exit 1", restart: "on-failure:2"}
-  last: {image: busybox, command: sh -c "sleep 1.5; echo last; exit 3", depends_on: [again]}
+  again:
+    image: busybox
+    command: sh -c "echo again; echo x >> /d/lives; exit 1"
+    restart: "on-failure:2"
+    volumes: ["data:/d"]
+  last:
+    image: busybox
+    command: sh -c "until grep -c x /d/lives 2>&1 | grep -qx 3; do sleep 1; done; echo last; exit 3"
+    depends_on: [again]
+    volumes: ["data:/d"]
+volumes: {data: }
 """)
     done = compose.call("up", "--exit-code-from", "last")
     assert done.returncode == 3, done.stderr
     text = [line.partition("| ")[2] for line in done.stdout.splitlines() if "|" in line]
-    assert text == ["again", "again", "again", "last"]
-    compose("down", "--timeout", "0")
+    assert sorted(text) == ["again", "again", "again", "last"]
+    compose("down", "--volumes", "--timeout", "0")
 
 
 def test_run_and_build(compose: Compose) -> None:
@@ -346,5 +355,7 @@ def test_events_of_the_past_and_lines_with_their_time(compose: Compose) -> None:
     assert re.search(r"one-1  \| \d{4}-\d\d-\d\dT[\d:.]+Z said\n", out)
     # By a time in the future the daemon would wait for it.
     told = compose("events", "--json", "--since", "10m", "--until", str(time.time()))
-    assert [json.loads(line)["action"] for line in told.splitlines()][-3:-1] == ["attach", "start"]
+    actions = [json.loads(line)["action"] for line in told.splitlines()]
+    began = max(place for place, word in enumerate(actions) if word == "create")
+    assert actions[began : began + 4] == ["create", "attach", "start", "die"]
     compose("down")

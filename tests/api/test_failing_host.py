@@ -45,7 +45,7 @@ def test_an_end_is_told_though_it_cannot_be_remembered(alone: Alone) -> None:
     with contextlib.closing(sqlite3.connect(alone.home / "engine/state.db")) as holder:
         holder.execute("BEGIN IMMEDIATE")
         alone.docker("kill", "one")
-        assert alone.docker("wait", "one", seconds=50) == "137"
+        assert alone.docker("wait", "one", seconds=60) == "137"
         assert alone.docker("ps", "-q") == ""
     wait_for(lambda: "database is locked" in alone.said())
     assert "Traceback" not in alone.said()
@@ -56,7 +56,7 @@ def test_an_end_is_told_though_the_network_cannot_be_taken_back(alone: Alone) ->
     kept = alone.ledger.rename(alone.ledger.with_suffix(".kept"))
     alone.ledger.mkdir()  # what was done to the host can't be read
     alone.docker("kill", "one")
-    assert alone.docker("wait", "one", seconds=20) == "137"
+    assert alone.docker("wait", "one", seconds=60) == "137"
     assert alone.docker("ps", "-q") == ""
     wait_for(lambda: "Is a directory" in alone.said())
     alone.ledger.rmdir()

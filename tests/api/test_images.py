@@ -360,7 +360,7 @@ def test_a_client_that_hangs_up_ends_its_pull(daemon: Daemon) -> None:
         query = f"/images/create?fromImage=localhost:{port}/x&tag=1"
         connection = Connection(daemon.socket)
         connection.request("POST", query)
-        silent.settimeout(20)
+        silent.settimeout(60)
         theirs, _ = silent.accept()
         connection.close()
         theirs.close()

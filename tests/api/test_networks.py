@@ -152,9 +152,9 @@ def test_names_on_a_network_of_ones_own(daemon: Daemon) -> None:
     found = daemon.docker("run", "--rm", "--network", "back", "busybox", "sh", "-c", ask)
     assert found.count(address) == 2
     daemon.docker("rename", "db", "store")
-    daemon.docker("run", "--rm", "--network", "back", "busybox", "ping", "-c1", "-W2", "store")
+    daemon.docker("run", "--rm", "--network", "back", "busybox", "ping", "-c1", "-W30", "store")
     daemon.docker("restart", "-t", "0", "store")
-    daemon.docker("run", "--rm", "--network", "back", "busybox", "ping", "-c1", "-W2", "store")
+    daemon.docker("run", "--rm", "--network", "back", "busybox", "ping", "-c1", "-W30", "store")
     assert daemon.call("docker", "run", "--rm", "busybox", "ping", "-c1", "-W1", "store").returncode
 
 
@@ -165,8 +165,8 @@ def test_connect_and_disconnect_while_running(daemon: Daemon) -> None:
     run(daemon, "stayer", "--network", "two")
     daemon.docker("network", "connect", "--alias", "moved", "two", "mover")
     assert "eth1" in daemon.docker("exec", "mover", "ls", "/sys/class/net")
-    daemon.docker("exec", "stayer", "ping", "-c1", "-W2", "moved")
-    daemon.docker("exec", "mover", "ping", "-c1", "-W2", "stayer")
+    daemon.docker("exec", "stayer", "ping", "-c1", "-W30", "moved")
+    daemon.docker("exec", "mover", "ping", "-c1", "-W30", "stayer")
     assert "already exists in network" in daemon.fails("network", "connect", "two", "mover")[1]
     assert "has active endpoints" in daemon.fails("network", "rm", "two")[1]
     daemon.docker("network", "disconnect", "two", "mover")
@@ -255,7 +255,7 @@ def test_files_about_names(daemon: Daemon) -> None:
 
 def test_links_on_the_default_bridge(daemon: Daemon) -> None:
     run(daemon, "db")
-    daemon.docker("run", "--rm", "--link", "db:store", "busybox", "ping", "-c1", "-W2", "store")
+    daemon.docker("run", "--rm", "--link", "db:store", "busybox", "ping", "-c1", "-W30", "store")
 
 
 def test_an_ipv6_subnet(daemon: Daemon) -> None:
@@ -265,7 +265,8 @@ def test_an_ipv6_subnet(daemon: Daemon) -> None:
     run(daemon, "sixth", "--network", "six")
     address = settings(daemon, "sixth")["Networks"]["six"]["GlobalIPv6Address"]
     assert address.startswith("fd00:7::")
-    daemon.docker("run", "--rm", "--network", "six", "busybox", "ping", "-6", "-c1", "-W3", address)
+    words = ("ping", "-6", "-c1", "-W30", address)
+    daemon.docker("run", "--rm", "--network", "six", "busybox", *words)
 
 
 def test_list_and_inspect(daemon: Daemon) -> None:
@@ -320,14 +321,14 @@ def test_a_container_of_several_networks_knows_the_names_of_all(daemon: Daemon) 
     run(daemon, "onleft", "--network", "left", "--network-alias", "same")
     run(daemon, "onright", "--network", "right", "--network-alias", "same")
     for name in ("onleft", "onright", "onleft.left", "same"):
-        daemon.docker("exec", "both", "ping", "-c", "1", "-W", "2", name)
+        daemon.docker("exec", "both", "ping", "-c", "1", "-W", "30", name)
     assert "bad address" in daemon.fails("exec", "onleft", "ping", "-c", "1", "onright")[1]
     daemon.docker("rename", "onleft", "renamed")
-    daemon.docker("exec", "both", "ping", "-c", "1", "-W", "2", "renamed")
+    daemon.docker("exec", "both", "ping", "-c", "1", "-W", "30", "renamed")
     names = settings(daemon, "renamed")["Networks"]["left"].get("DNSNames", ["renamed"])
     assert "renamed" in names  # the API has them since 1.44
     daemon.docker("restart", "-t", "0", "onright")
-    daemon.docker("exec", "both", "ping", "-c", "1", "-W", "2", "onright")
+    daemon.docker("exec", "both", "ping", "-c", "1", "-W", "30", "onright")
     daemon.docker("network", "disconnect", "right", "both")
     assert "bad address" in daemon.fails("exec", "both", "ping", "-c", "1", "onright")[1]
 
@@ -338,7 +339,7 @@ def test_names_are_answered_again_after_a_daemon_was_killed(daemon: Daemon) -> N
     run(daemon, "answers", "--network", "named")
     daemon.kill()
     daemon.start()
-    daemon.docker("exec", "asks", "ping", "-c", "1", "-W", "2", "answers")
+    daemon.docker("exec", "asks", "ping", "-c", "1", "-W", "30", "answers")
 
 
 def test_a_name_server_of_the_containers_own(daemon: Daemon) -> None:
@@ -359,7 +360,7 @@ def test_ports_on_both_kinds_of_addresses(daemon: Daemon) -> None:
     assert shown[0]["HostPort"] == shown[1]["HostPort"]
     six = settings(daemon, "web")["Networks"]["six"]["GlobalIPv6Address"]
     assert six in rules()
-    assert daemon.docker("exec", "web", "ping", "-6", "-c", "1", "-W", "2", "web")
+    assert daemon.docker("exec", "web", "ping", "-6", "-c", "1", "-W", "30", "web")
 
 
 NETWORKS = [

@@ -151,11 +151,12 @@ def noted(daemon: Daemon, program: str) -> int:
 def in_network_of(pid: int, *words: str) -> subprocess.CompletedProcess[str]:
     """A command of the host's in a process's network namespace."""
     command = ["nsenter", "-t", str(pid), "--net", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
-def pings(pid: int, there: str) -> bool:
-    return in_network_of(pid, "busybox", "ping", "-c", "1", "-W", "2", there).returncode == 0
+def pings(pid: int, there: str, seconds: int = 30) -> bool:
+    words = ("ping", "-c", "1", "-W", str(seconds), there)
+    return in_network_of(pid, "busybox", *words).returncode == 0
 
 
 def namespaces() -> set[str]:
@@ -174,7 +175,7 @@ def test_the_default_bridge(daemon: Daemon) -> None:
     """Containers reach one another by their addresses, as with Docker, and know no names."""
     run(daemon, "one")
     run(daemon, "two")
-    daemon.docker("exec", "one", "ping", "-c", "1", "-W", "2", address(daemon, "two"))
+    daemon.docker("exec", "one", "ping", "-c", "1", "-W", "30", address(daemon, "two"))
     assert "bad address" in daemon.fails("exec", "one", "ping", "-c", "1", "two")[1]
     config = json.loads(daemon.docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]
     assert f"default via {config['Gateway']}" in daemon.docker("exec", "one", "ip", "route")
@@ -210,6 +211,7 @@ def test_programs_that_were_killed_are_started_again(daemon: Daemon) -> None:
     before = {name: noted(daemon, name) for name in ("forwarder", "router")}
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not any(leftovers.start_time(pid) for pid in before.values()))
     run(daemon, "next")
     assert all(noted(daemon, name) != before[name] for name in before)
     wait_for(lambda: answers(port_of(daemon, "web")))
@@ -234,14 +236,14 @@ def test_who_comes_after_a_kill_takes_over(daemon: Daemon) -> None:
     daemon.start()
     assert os.readlink(f"/proc/{noted(daemon, 'forwarder')}/ns/net") == bridges
     assert address(daemon, "db", "own") == there
-    daemon.docker("exec", "web", "ping", "-c", "1", "-W", "2", "db")
+    daemon.docker("exec", "web", "ping", "-c", "1", "-W", "30", "db")
     wait_for(lambda: answers(port))
     run(daemon, "late", "--network", "own")
-    daemon.docker("exec", "late", "ping", "-c", "1", "-W", "2", "web")
+    daemon.docker("exec", "late", "ping", "-c", "1", "-W", "30", "web")
     daemon.docker("network", "disconnect", "own", "db")
-    assert not pings(pid, there)
+    assert not pings(pid, there, 1)
     daemon.docker("network", "connect", "own", "db")
-    daemon.docker("exec", "web", "ping", "-c", "1", "-W", "2", "db")
+    daemon.docker("exec", "web", "ping", "-c", "1", "-W", "30", "db")
     daemon.docker("rm", "-f", "web")
     assert is_free(port)
 
@@ -302,10 +304,10 @@ def goes_out(world: World, daemon: UserDaemon, own: str) -> None:
     try:
         daemon.docker("network", "create", "own")
         server = world.outside.listens(99)
-        server.settimeout(20)
+        server.settimeout(60)
         for network in ("bridge", "own"):
             run(daemon, network, "--network", network,
-                script=f"echo from {network} | nc -w 5 {OUTSIDE} 99")  # fmt: skip
+                script=f"echo from {network} | nc -w 60 {OUTSIDE} 99")  # fmt: skip
             connection, peer = server.accept()
             with connection:
                 assert (connection.recv(99), peer[0]) == (f"from {network}\n".encode(), HOST)
@@ -349,7 +351,7 @@ def test_without_a_way_out(other: Path) -> None:
         assert f"{why}\n" in told.stderr.decode()
         daemon.docker("start", "db")
         run(daemon, "web", "--network", "own", "-p", "127.0.0.1::80", script=SERVE)
-        daemon.docker("exec", "web", "ping", "-c", "1", "-W", "2", "db")
+        daemon.docker("exec", "web", "ping", "-c", "1", "-W", "30", "db")
         wait_for(lambda: answers(port_of(daemon, "web")))
         assert daemon.said().count(why) == 1
     finally:
@@ -403,16 +405,16 @@ def test_a_project_of_two_services(daemon: Daemon, tmp_path: Path, command: str)
     def compose(*words: str) -> str:
         env = {**daemon.env, "PYTHONPATH": str(ROOT)}
         done = subprocess.run([*own, "-p", "two", *words], env=env, cwd=tmp_path, text=True,
-                              capture_output=True, check=False, timeout=60)  # fmt: skip
+                              capture_output=True, check=False, timeout=100)  # fmt: skip
         assert done.returncode == 0, f"{words}: {done.stderr}"
         return done.stdout
 
     compose("up", "-d")
     port = int(compose("port", "web", "80").rpartition(":")[2])
     wait_for(lambda: answers(port))
-    compose("exec", "-T", "web", "ping", "-c", "1", "-W", "2", "db")
+    compose("exec", "-T", "web", "ping", "-c", "1", "-W", "30", "db")
     compose("restart", "-t", "0", "db")
-    compose("exec", "-T", "web", "ping", "-c", "1", "-W", "2", "db")
+    compose("exec", "-T", "web", "ping", "-c", "1", "-W", "30", "db")
     compose("down", "-t", "0")
     assert daemon.docker("ps", "-aq") == ""
     assert daemon.docker("network", "ls", "-q", "--filter", "type=custom") == ""

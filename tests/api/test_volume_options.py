@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.world import Daemon
+from tests.api.world import Daemon, wait_for
 
 pytestmark = pytest.mark.requires("root", "docker", "busybox")
 
@@ -148,7 +148,7 @@ def test_nothing_stays_mounted_after_a_kill_or_an_end(daemon: Daemon) -> None:
     subprocess.run(["kill", "-9", pid], check=True)
     assert len(mounted(daemon)) == 2
     daemon.start()
-    assert len(mounted(daemon)) == 1
+    wait_for(lambda: len(mounted(daemon)) == 1)  # who watched the other may not have ended yet
     assert sh(daemon, "cat /d/x", "-v", "mem:/d") == "kept"
     assert daemon.stop() == 0
     assert mounted(daemon) == []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,8 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until something is so."""
+def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something is so; the bound is for a machine that has much else to do."""
     ends = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < ends, f"{what} did not happen in {seconds} s"
@@ -106,3 +108,45 @@ class Daemon:
         names: Sequence[str] = self.docker("ps", "-aq").split()
         if names:
             self.docker("rm", "-f", "-v", *names)
+
+
+class Typed:
+    """A command at a terminal of its own: it is typed to when it has said something."""
+
+    def __init__(self, daemon: Daemon, *words: str, size: tuple[int, int] = (24, 80)) -> None:
+        self._master, theirs = os.openpty()
+        termios.tcsetwinsize(theirs, size)
+        self._process = subprocess.Popen(words, env=daemon.env, stdin=theirs, stdout=theirs,
+                                         stderr=theirs, start_new_session=True)  # fmt: skip
+        os.close(theirs)
+        self.said = b""
+
+    def hears(self, mark: bytes) -> None:
+        """Wait until it has said this, and forget what it said up to there."""
+        ends = time.monotonic() + 60
+        while mark not in self.said:
+            assert time.monotonic() < ends and self._read(), f"{mark!r} is not in {self.said!r}"
+        self.said = self.said.partition(mark)[2]
+
+    def types(self, data: bytes) -> None:
+        """Press keys."""
+        os.write(self._master, data)
+
+    def ends(self) -> int:
+        """Hear it to its end; its exit status."""
+        ends = time.monotonic() + 60
+        while self._read():
+            assert time.monotonic() < ends, f"it does not end, and said {self.said!r}"
+        os.close(self._master)
+        return self._process.wait(60)
+
+    def _read(self) -> bool:
+        """Hear some more; false when nothing comes for a minute, or ever again."""
+        if not select.select([self._master], [], [], 60)[0]:
+            return False
+        try:
+            data = os.read(self._master, 4096)
+        except OSError:  # EIO: nobody has the terminal open any more
+            return False
+        self.said += data
+        return bool(data)
