@@ -38,8 +38,9 @@ def link(mount_inside: MountInside, _box: Box = NAIVE) -> Tried:
     for folder, text in ((etc, "host"), (volume, "attacker")):
         with open(f"{folder}/passwd", "w") as file:
             file.write(text)
-    if not os.path.lexists(f"{root}/var"):
-        os.symlink("/run", f"{root}/var")
+    for name, leads in (("var", "/run"), ("evil", etc)):
+        if not os.path.lexists(f"{root}/{name}"):
+            os.symlink(leads, f"{root}/{name}")
 
     def swap() -> None:
         os.rename(f"{root}/data", f"{root}/gone")
@@ -57,12 +58,14 @@ def link(mount_inside: MountInside, _box: Box = NAIVE) -> Tried:
 
         return stage.apart(mount)
 
-    said = mounted("/data", swap, f"{etc}/passwd")
+    there = mounted("/evil", lambda: None, f"{etc}/passwd")
+    swapped = mounted("/data", swap, f"{etc}/passwd")
     honest = [mounted("/run", lambda: None, f"{root}/run/passwd"),
               mounted("/var", lambda: None, f"{root}/run/passwd")]  # fmt: skip
     os.unlink(f"{root}/data")
     os.rename(f"{root}/gone", f"{root}/data")
-    return Tried(said != "host", honest == ["attacker"] * 2, said, " ".join(honest))
+    told = f"link: {there}, swapped: {swapped}"
+    return Tried("attacker" in told, honest == ["attacker"] * 2, told, " ".join(honest))
 
 
 # --- 9: the runtime's own program ---------------------------------------------------------------
@@ -119,13 +122,20 @@ def _runtimes() -> list[str]:
 
 
 def _overwrite(door: int) -> str:
-    """Open for writing what was opened before: a running program can't be (ETXTBSY)."""
-    try:
-        file = os.open(f"/proc/self/fd/{door}", os.O_WRONLY)
-        os.write(file, b"#!/bin/sh")
-        return "written"
-    except OSError as error:
-        return os.strerror(error.errno or 0)
+    """Open for writing what was found before: while the program runs it can't be (ETXTBSY)."""
+    ways: dict[str, Callable[[int], object]] = {
+        "written": lambda file: os.write(file, b"#!/bin/sh"),
+        "grown": lambda file: os.ftruncate(file, 1 << 20),
+        "emptied": lambda file: os.ftruncate(file, 0),
+    }
+    done = []
+    for word, way in ways.items():
+        try:
+            way(os.open(f"/proc/self/fd/{door}", os.O_WRONLY))
+            done.append(word)
+        except OSError:
+            pass
+    return ", ".join(done) or "refused"
 
 
 def _come_in(pid: int, program: int, box: Box, seconds: str) -> tuple[int, int]:
@@ -178,7 +188,7 @@ HOSTILE = (
     "GET /v1.47/containers/web/archive?path=/treasure",
     "GET /containers/json/../web/json",
     "GET /containers/web/logs?/containers/json",
-    "DELETE /containers/web",
+    "DELETE /containers/json",
 )
 
 

@@ -7,7 +7,6 @@ host's file changed, and did the honest program get what it needs?
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import signal
@@ -74,15 +73,12 @@ PRINT_OTHERS = "cat /proc/[0-9]*/root/mnt/host/treasure; echo /proc/[0-9]*"
 def neighbour(start: Start, box: Box = NAIVE) -> Tried:
     """The root directory of every process that can be seen is a door, /proc/PID/root."""
     reads, writes = os.pipe()
-    outside = os.stat("/proc/self/ns/mnt").st_ino
+    go_in = stage.entry(box)
 
     def enter() -> None:
-        if os.stat("/proc/self/ns/mnt").st_ino == outside:
-            raise OSError(errno.EPERM, "the mount namespace is the host's: its root would go")
         os.dup2(writes, 1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        stage.enter(box)
-        stage.confine(box)
+        go_in()
 
     pid = start(enter, ["/bin/sh", "-c", PRINT_OTHERS])
     os.close(writes)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from labcontainer import seccomp, seccomp_profile
-from labcontainer.kernel import files, foreign, syscall_numbers, syscalls
+from labcontainer.kernel import files, foreign, netlink, rtnetlink, syscall_numbers, syscalls
 from labcontainer.kernel.flags import CLONE, MNT, MS
 from labcontainer.lab import box as stage
 from labcontainer.lab.box import BOX, NAIVE, PROC, Box, Tried
@@ -77,11 +76,15 @@ def hog(give_disk: Callable[[str], object], box: Box = NAIVE) -> Tried:
 
 # --- 6: the kernel's settings -------------------------------------------------------------------
 
-SETTING = "/proc/sys/net/ipv4/ip_forward"  # harmless, and each network namespace's own
+# How many routers a packet may pass: each network namespace's own. CAP_NET_ADMIN may write it.
+SETTING = "/proc/sys/net/ipv4/ip_default_ttl"
 
 
 def setting(close_settings: Callable[[], object], box: Box = NAIVE) -> Tried:
-    """The box writes to /proc/sys, and takes off what lies over it."""
+    """The box writes to /proc/sys, and takes off what lies over it.
+
+    The honest program is a VPN: it was given CAP_NET_ADMIN, to set up a network.
+    """
     ways: dict[str, Callable[[], object]] = {
         "as it is": lambda: None,
         "remount": lambda: syscalls.mount(None, "/proc/sys", None, MS.REMOUNT | MS.BIND),
@@ -105,14 +108,16 @@ def setting(close_settings: Callable[[], object], box: Box = NAIVE) -> Tried:
         close_settings()
         files.read(SETTING)
         files.write("/proc/self/comm", "honest")
-        with socket.socket() as server:  # CAP_NET_BIND_SERVICE
-            server.bind(("127.0.0.1", 80))
+        with netlink.Netlink() as kernel:
+            kernel.do(rtnetlink.set_link("lo", up=True))
         return files.read("/proc/self/comm")
 
-    files.write(SETTING, "0")
+    if box.capabilities is not None:
+        box = box.replace(capabilities=(*box.capabilities, "CAP_NET_ADMIN"))
+    files.write(SETTING, "64")
     said = stage.inside(box, attack)
     worked = files.read(SETTING).strip() == "1"
-    files.write(SETTING, "0")
+    files.write(SETTING, "64")
     answer = stage.inside(box, honest).strip()
     return Tried(worked, answer == "honest", said, answer)
 

@@ -9,12 +9,14 @@ is single-threaded, and root of its own namespaces: the lab's helper, or a check
 
 from __future__ import annotations
 
+import errno
 import os
+import time
 from collections.abc import Callable
 
 from labcontainer import capabilities, rootfs, seccomp, seccomp_default
 from labcontainer.image import hostbase
-from labcontainer.kernel import netlink, rtnetlink, syscalls
+from labcontainer.kernel import files, netlink, rtnetlink, syscalls
 from labcontainer.kernel.flags import CLONE, MS
 from labcontainer.record import Record
 
@@ -78,6 +80,39 @@ def confine(box: Box) -> None:
     if box.filter is not None:
         seccomp.no_new_privs()
         seccomp.install(box.filter)
+
+
+def entry(box: Box) -> Callable[[], object]:
+    """What a start that is not ours calls in its new process: it enters and confines itself.
+
+    Where the mount namespace is the caller's it refuses (EPERM): its root would go.
+    """
+    outside = os.stat("/proc/self/ns/mnt").st_ino
+
+    def enter_first() -> None:
+        if os.stat("/proc/self/ns/mnt").st_ino == outside:
+            raise OSError(errno.EPERM, "the mount namespace is the host's own: its root would go")
+        enter(box)
+        confine(box)
+
+    return enter_first
+
+
+def asleep(pid: int, seconds: float = 10) -> bool:
+    """Wait until that process is the program `sleep`, and sleeps: all its start-up is behind it.
+
+    False where it ends before, or does not come to it.
+    """
+
+    def settled() -> bool:
+        status = files.read(f"/proc/{pid}/status")
+        return "State:\tZ" in status or ("Name:\tsleep" in status and "State:\tS" in status)
+
+    try:
+        ready = files.look_again(settled, time.monotonic() + seconds)
+        return ready and "Name:\tsleep" in files.read(f"/proc/{pid}/status")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 class Tried(Record):
