@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 CHUNK = 8192
-PATIENCE = 2000  # milliseconds that clients have after the end to take what was said
-STALLED = 10_000  # milliseconds that the container waits for a client that takes nothing at all
+# Milliseconds in which a client must take something: the container, and after its end the monitor,
+# waits no longer for one that does not.
+STALLED = 10_000
 
 
 class Monitor:
@@ -214,7 +215,7 @@ class Monitor:
         self._loop.forget(self._pidfd)
         for fd in [self._control, *self._channels]:
             self._loop.forget(fd)
-        while not self._attach.drained() and self._loop.turn(PATIENCE):
+        while not self._attach.drained() and self._loop.turn(STALLED):
             pass
         self._attach.close()
 

@@ -89,6 +89,7 @@ def test_cve_2019_5736_a_hook_of_the_image_is_a_script_of_proc_self_exe(
 
 WATCH = """
 cat /proc/1/maps > /maps
+: > /descriptors
 : > /found
 while :; do
   for p in /proc/[0-9]*; do

@@ -87,7 +87,7 @@ def end(bundle: Bundle) -> dict[str, Any]:
     return value
 
 
-def eventually(done: Callable[[], object], seconds: float = 20) -> None:
+def eventually(done: Callable[[], object], seconds: float = 60) -> None:
     ends = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < ends, "it did not happen"
@@ -99,7 +99,7 @@ def connect(bundle: Bundle) -> socket.socket:
 
 
 def read_all(client: socket.socket) -> bytes:
-    client.settimeout(30)
+    client.settimeout(60)
     return b"".join(iter(lambda: client.recv(65536), b""))
 
 
@@ -115,11 +115,16 @@ def parent_of(pid: int) -> int:
 
 
 def monitor_of(case: Case, handle: Handle) -> int:
-    """The zygote's child among the container's ancestors: its maker may still be between them."""
-    pid = parent_of(handle.pid)
-    while parent_of(pid) != case.zygote.pid:
-        pid = parent_of(pid)
-    return pid
+    """The container's parent, the zygote's child; once the maker between them has ended."""
+
+    def is_monitor() -> bool:
+        try:
+            return parent_of(parent_of(handle.pid)) == case.zygote.pid
+        except (FileNotFoundError, ProcessLookupError):
+            return False  # its maker, which has just ended
+
+    eventually(is_monitor)
+    return parent_of(handle.pid)
 
 
 def nothing_left(case: Case, bundle: Bundle) -> bool:
@@ -159,7 +164,7 @@ def test_the_end_can_be_polled_for(case: Case) -> None:
     handle, _ = case.run("true")
     with handle:
         handle.start()
-        assert select.select([handle.fd], [], [], 30)[0]
+        assert select.select([handle.fd], [], [], 60)[0]
         assert handle.wait().status == 0
 
 
@@ -226,7 +231,7 @@ def test_a_client_types(case: Case) -> None:
     text = b"line\n" * 100_000
     with handle, connect(bundle) as client:
         handle.start()
-        client.settimeout(30)
+        client.settimeout(60)
         sender = threading.Thread(target=send, args=(client, text))
         sender.start()
         found = b"".join(data for _, data in frames(read_all(client)))
@@ -493,10 +498,10 @@ def private_memory(pid: int) -> int:
 
 
 def test_a_monitor_is_small(case: Case) -> None:
-    handle, _ = case.run(*sh("seq 20; exec sleep 1000"))
+    handle, bundle = case.run(*sh("seq 20; exec sleep 1000"))
     with handle:
         handle.start()
-        time.sleep(0.5)
+        eventually(lambda: said(bundle, "stdout").endswith("20\n"))
         size = private_memory(monitor_of(case, handle))
         print(f"private memory of a monitor: {size >> 10} KiB")
         os.kill(handle.pid, signal.SIGKILL)
