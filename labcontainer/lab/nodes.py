@@ -108,11 +108,11 @@ def serve(name: str) -> None:
     os.execve(argv[0], argv, environment(name))
 
 
-def client(name: str) -> Client:
-    """A client of a machine's daemon, for a job in the helper."""
+def client(name: str, patience: float | None = None) -> Client:
+    """A client of a machine's daemon, for a job in the helper; it waits so many seconds."""
     from labcontainer.client import address, api
 
-    return api.Client(address.parse(f"unix://{socket_of(name)}"))
+    return api.Client(address.parse(f"unix://{socket_of(name)}"), patience)
 
 
 def wait(name: str) -> None:
