@@ -46,7 +46,7 @@ COMMANDS = {
     "compose": "make, start and stop projects of several services",
     "vm": "boot a kernel as an ordinary process",
     "bench": "measure a process, a container and a virtual machine side by side",
-    "lab": "the Jupyter kernel that is root of a user-mode kernel",
+    "lab": "give out the course, collect and grade it; its Jupyter kernel with a machine",
     "up": "start the lab in a Linux of its own: macOS, Windows, or Linux with an engine",
     "container": "all that is about containers, by the long names",
     "create": "make a container without starting it",

@@ -16,7 +16,7 @@ import signal
 import sys
 from pathlib import Path
 
-from labcontainer.kernel import syscalls
+from labcontainer.kernel import files, syscalls
 from labcontainer.kernel.flags import CLONE, MS, PR
 from labcontainer.lab import child, sandbox
 from labcontainer.lab.child import Job
@@ -32,38 +32,69 @@ def program(module: str, course: str = COURSE) -> list[str]:
     return [sys.executable, "-I", "-c", BOOT.format(course, module, module)]
 
 
-def make_stage() -> int:
-    """A mount namespace for the learner's processes: what the check mounts is seen in it, and not
-    the other way round. A descriptor of it."""
-    told, tell = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            syscalls.unshare(CLONE.NEWNS)
-            syscalls.mount(None, "/", None, MS.REC | MS.SLAVE)
-            os.write(tell, b"x")
-            signal.pause()
-        finally:
-            os._exit(1)
-    os.close(tell)
-    os.read(told, 1)
-    os.close(told)
+class Stage:
+    """The mount namespace of the learner's processes, and how they come to be (child.becoming).
+
+    A copy of the check's, made anew where the check has changed its own since. Shared mounts are
+    shared in it too, but with nobody outside.
+    """
+
+    def __init__(self) -> None:
+        self._seen = ""
+        self._fd = self._holder = -1
+
+    def prepare(self) -> int:
+        """Have a stage as the check's mounts are now; its descriptor."""
+        now = files.read("/proc/self/mountinfo")
+        if now != self._seen:
+            self._end()
+            self._begin(" shared:" in now)
+            self._seen = now
+        return self._fd
+
+    def mountinfo(self) -> str:
+        """What is mounted on it."""
+        self.prepare()
+        return files.read(f"/proc/{self._holder}/mountinfo")
+
+    def _begin(self, shared: bool) -> None:
+        told, tell = os.pipe()
+        self._holder = os.fork()
+        if self._holder == 0:
+            _hold_stage(shared, tell)
+        os.close(tell)
+        os.read(told, 1)
+        os.close(told)
+        flags = os.O_RDONLY | os.O_CLOEXEC
+        self._fd = os.open(f"/proc/{self._holder}/ns/mnt", flags)
+
+    def _end(self) -> None:
+        if self._holder > 0:
+            os.close(self._fd)
+            os.kill(self._holder, signal.SIGKILL)
+            os.waitpid(self._holder, 0)
+
+    def become(self, job: Job, answers: int, asks: int) -> None:
+        """Replace this process, a fork of the check, by one that is apart; never returns."""
+        note = os.memfd_create("job", 0)
+        os.write(note, pickle.dumps(job.as_dict()))
+        os.lseek(note, 0, os.SEEK_SET)
+        for fd in (answers, asks, self._fd):
+            os.set_inheritable(fd, True)
+        numbers = map(str, (note, answers, asks, self._fd))
+        os.execv(sys.executable, [*program("apart"), *numbers])
+
+
+def _hold_stage(shared: bool, tell: int) -> None:
+    """The life of the process that keeps a stage: it can be looked at, and waits to be killed."""
     try:
-        return os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        syscalls.unshare(CLONE.NEWNS)
+        syscalls.mount(None, "/", None, MS.REC | MS.SLAVE)
+        syscalls.mount(None, "/", None, MS.REC | (MS.SHARED if shared else MS.PRIVATE))
+        os.write(tell, b"x")
+        signal.pause()
     finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-
-
-def become(stage: int, job: Job, answers: int, asks: int) -> None:
-    """Replace this process, a fork of the check, by one that is apart; never returns."""
-    note = os.memfd_create("job", 0)
-    os.write(note, pickle.dumps(job.as_dict()))
-    os.lseek(note, 0, os.SEEK_SET)
-    for fd in (answers, asks, stage):
-        os.set_inheritable(fd, True)
-    numbers = map(str, (note, answers, asks, stage))
-    os.execv(sys.executable, [*program("apart"), *numbers])
+        os._exit(1)
 
 
 def main() -> None:
@@ -75,6 +106,7 @@ def main() -> None:
     syscalls.setns(stage, CLONE.NEWNS)
     os.close(stage)
     os.chdir(sandbox.ROOM)
+    child.redirect(1)  # anew: a program starts with Python's own streams and signals
     give_up_tracing()
     child.run(job, answers, asks)
 

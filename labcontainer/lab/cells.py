@@ -96,6 +96,10 @@ def solution(name: str) -> None:
         words = "Try it first, or take a hint. Ask once more and you get it all the same."
         show(Card(box("quiet", item.id, inline(words)), f"{item.id}\n  {words}"))
         return
+    if not item.solution:
+        words = "Your instructor keeps the solution of this one."
+        show(Card(box("quiet", item.id, inline(words)), f"{item.id}\n  {words}"))
+        return
     head = f"One solution of {item.id}"
     show(Card(box("info", head, code_block(item.solution)), f"{head}\n{item.solution}"))
 

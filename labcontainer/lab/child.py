@@ -19,12 +19,14 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labcontainer.kernel import files, syscalls
 from labcontainer.kernel.flags import CLONE, MS, PR
 from labcontainer.record import Record
+
+if TYPE_CHECKING:
+    from labcontainer.lab.apart import Stage
 
 ORDINARY_USER = 1000
 OUTPUT_LIMIT = 256 * 1024
@@ -221,14 +223,14 @@ def _kill(pid: int) -> None:
 
 # --- in the child -------------------------------------------------------------------------------
 
-# In grading the fork becomes a program of its own first (lab.apart); it calls `run` itself.
-become: Callable[[Job, int, int], None] | None = None
-kept: tuple[int, ...] = ()  # descriptors that `become` needs
+# In grading the fork becomes a program of its own first, which calls `run` itself.
+becoming: Stage | None = None
 
 
 def start(job: Job) -> Running:
     """Fork a child that does the job."""
     output, answers, asks = os.pipe(), os.pipe(), os.pipe()
+    kept = () if becoming is None else (becoming.prepare(),)
     pid = os.fork()
     if pid:
         for fd in (output[1], answers[1], asks[0]):
@@ -236,20 +238,22 @@ def start(job: Job) -> Running:
         return Running(pid, output[0], answers[0], asks[1])
     try:
         os.setsid()
-        _redirect(output[1])
+        redirect(output[1])
         _close_all_but(answers[1], asks[0], *kept)
-        if become is not None:
-            become(job, answers[1], asks[0])
+        if becoming is not None:
+            becoming.become(job, answers[1], asks[0])
         run(job, answers[1], asks[0])
     finally:
         os._exit(1)
     raise AssertionError
 
 
-def _redirect(output: int) -> None:
+def redirect(output: int) -> None:
     """Standard output and error into one pipe, unbuffered: a fork must not double the text."""
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
+    if null > 2:
+        os.close(null)
     os.dup2(output, 1)
     os.dup2(output, 2)
     raw = open(1, "wb", buffering=0, closefd=False)
@@ -271,10 +275,7 @@ def _close_all_but(*keep: int) -> None:
 
 
 def run(job: Job, answers: int, asks: int) -> None:
-    """Everything that the child does; never returns to the caller's code.
-
-    `answers` and `asks` are the descriptors of the protocol at the top of this file.
-    """
+    """Everything that the child does, by the protocol above; never returns."""
     try:
         _prepare(job, answers)
         me = os.getpid()

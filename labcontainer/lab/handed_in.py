@@ -132,8 +132,7 @@ def _bounded(file: IO[bytes], path: str) -> bytes:
 # --- an archive ---------------------------------------------------------------------------------
 
 # All that unpacking damaged or hostile input may raise in these two modules.
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError,
-           NotImplementedError, OverflowError)  # fmt: skip
+_BROKEN = (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError)
 
 
 def _of_zip(source: Path, notebooks: set[str]) -> Iterator[File]:

@@ -35,6 +35,7 @@ COURSE, WORK = "/course", "/submitted"
 NOT_TAKEN = ("exercises", "questions", "__pycache__")  # of the course: solutions, guesses' answers
 OUTPUT_LIMIT = 1 << 20  # bytes of one verdict
 GRACE = 5.0  # seconds that a container may take to begin and to go
+NOT_STARTED = 125  # the exit status of a container that did not come to be
 WALL_TIME, MEMORY, OUTPUT = "wall time", "memory", "output"
 
 
@@ -45,6 +46,14 @@ class Limits(Record):
     processes: int = 256
     seconds: int = 30
     file: int = 64 << 20
+
+
+class Case(Record):
+    """One check that is to run: the order for lab.proctor, and what the container needs for it."""
+
+    order: bytes
+    seconds: float
+    work: str = ""  # the student's `mycontainer/`, to be shown to the learner's code
 
 
 class Ended(Record):
@@ -227,18 +236,18 @@ def _cover_exercises(room: Room) -> None:
 class Container:
     """One check under way; `read` when one of `descriptors` is ready, `end` when it says so."""
 
-    def __init__(self, room: Room, slot: int, order: bytes, work: str, seconds: float) -> None:
+    def __init__(self, room: Room, slot: int, case: Case) -> None:
         self.slot = slot
         self.began = time.monotonic()
-        self.deadline = self.began + seconds + GRACE
+        self.deadline = self.began + case.seconds + GRACE
         self._group = room.groups[slot] if slot < len(room.groups) else None
         self._killed = self._oom_kills()
         self._limit = ""
         self._texts: dict[int, bytearray] = {}
-        given, self._output, self._errors = _memory_file(order), os.pipe(), os.pipe()
+        given, self._output, self._errors = _memory_file(case.order), os.pipe(), os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            _live(room, slot, work, (given, self._output[1], self._errors[1]), self._group)
+            _live(room, slot, case, (given, self._output[1], self._errors[1]), self._group)
         for fd in (given, self._output[1], self._errors[1]):
             os.close(fd)
         self._texts = {self._output[0]: bytearray(), self._errors[0]: bytearray()}
@@ -301,10 +310,10 @@ def _memory_file(data: bytes) -> int:
 
 
 def _live(
-    room: Room, slot: int, work: str, streams: tuple[int, int, int], group: cgroups.Cgroup | None
+    room: Room, slot: int, case: Case, streams: tuple[int, int, int], group: cgroups.Cgroup | None
 ) -> None:
     """The life of the process that runs a container; never returns."""
-    parent, status = os.getppid(), 125
+    parent, status = os.getppid(), NOT_STARTED
     try:
         os.setsid()  # no terminal of the grader's can be opened from inside
         for target, fd in enumerate(streams):
@@ -312,7 +321,7 @@ def _live(
         syscalls.close_range(3)
         if group is not None:
             group.add(os.getpid())
-        volumes = _reach(room, work)
+        volumes = _reach(room, case.work)
         if os.geteuid() == 0:
             _become(FIRST_UID + slot)
         syscalls.prctl(PR.SET_PDEATHSIG, signal.SIGKILL)

@@ -17,7 +17,14 @@ import sys
 
 from labcontainer.kernel import files
 from labcontainer.lab import shipping, student, where
-from labcontainer.lab.exercise import NOT_ATTEMPTED, NOT_CHECKED, Exercise, Outcome, not_yet
+from labcontainer.lab.exercise import (
+    NOT_ATTEMPTED,
+    NOT_CHECKED,
+    Exercise,
+    Outcome,
+    by_instructor,
+    not_yet,
+)
 
 # --- what every exercise has in common ----------------------------------------------------------
 
@@ -91,6 +98,8 @@ def judge(exercise: Exercise, code: str) -> Outcome:
     """Check a learner's code in a fresh, sandboxed process; leaves nothing behind."""
     if early := look_first(exercise, code):
         return early
+    if exercise.__dict__["check"] == by_instructor:
+        return by_instructor()
     from labcontainer.lab import doctor
 
     for fact in exercise.needs:
@@ -147,10 +156,10 @@ def _judge_apart(exercise: Exercise, code: str, group: str) -> Outcome:
     try:
         return Outcome(**json.loads(ended.output.splitlines()[-1]))
     except (IndexError, ValueError, TypeError):
-        return _broken_off(ended.error.decode(errors="replace").strip())
+        return broken_off(ended.error.decode(errors="replace").strip())
 
 
-def _broken_off(said: str) -> Outcome:
+def broken_off(said: str) -> Outcome:
     """A check that did not come to its end: mostly since what came back is of another kind."""
     reason = (said.splitlines() or ["no word"])[-1]
     if reason.startswith(ODD_VALUES):

@@ -74,8 +74,21 @@ def own(exercise: Exercise) -> tuple[dict[str, Any], str]:
         else:
             return {exercise.bound[0]: found}, exercise.own
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    run_definitions(exercise.solution, f"<solution of {exercise.id}>", namespace)
-    return {name: namespace[name] for name in exercise.bound}, "the course's solution"
+    code, whose = exercise.solution, "the course's solution"
+    if not code:
+        code, whose = _to_be_written(exercise), "the empty hole"
+    run_definitions(code, f"<solution of {exercise.id}>", namespace)
+    return {name: namespace[name] for name in exercise.bound}, whose
+
+
+def _to_be_written(exercise: Exercise) -> str:
+    """In a release without solutions: the hole, its functions saying that they are empty."""
+    tree = ast.parse(exercise.hole)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name in exercise.bound:
+            words = f"`{node.name}` is yours to write: the cell `%%exercise {exercise.id}`"
+            node.body = ast.parse(f"raise RuntimeError({words!r})").body
+    return ast.unparse(tree) + "\n"
 
 
 def run_definitions(code: str, file: str, namespace: dict[str, Any]) -> None:

@@ -10,7 +10,6 @@ code may do here and what comes of it.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import resource
@@ -25,7 +24,7 @@ from labcontainer.kernel.flags import PR
 from labcontainer.lab import apart, child, judge, sandbox, trial
 from labcontainer.lab.child import Result
 from labcontainer.lab.exercise import DONE, Exercise, Outcome
-from labcontainer.lab.trial import Order, Trial
+from labcontainer.lab.trial import Trial
 
 LONGEST = 2000  # characters of one text of a verdict
 TIME, MEMORY, PROCESSES, FILE_SIZE = "processor time", "memory", "processes", "file size"
@@ -53,16 +52,19 @@ class _Way:
 class Graded(Trial):
     """A trial that keeps which limits the learner's code has met."""
 
-    def __init__(self, order: Order, mode: str) -> None:
-        super().__init__(order, mode)
-        self.met: list[str] = []
+    stage: apart.Stage
+    met: list[str]
 
     def with_code(self, code: str) -> Trial:
         """The same trial of other code; it notes in the same list."""
         other = super().with_code(code)
         assert isinstance(other, Graded)
-        other.met = self.met
+        other.met, other.stage = self.met, self.stage
         return other
+
+    def mountinfo(self) -> str:
+        """The mounts of the learner's processes are not those of the check."""
+        return self.stage.mountinfo()
 
     def noted(self, result: Result) -> Result:
         """Note a limit that shows in a result."""
@@ -92,7 +94,7 @@ def set_limits(limits: dict[str, int]) -> None:
         (resource.RLIMIT_AS, limits["memory"], limits["memory"]),
         (resource.RLIMIT_NPROC, limits["processes"], limits["processes"]),
         (resource.RLIMIT_FSIZE, limits["file"], limits["file"]),
-        (resource.RLIMIT_NOFILE, 512, 512),
+        (resource.RLIMIT_NOFILE, 4096, 4096),
         (resource.RLIMIT_CORE, 1, 1),
     ):
         resource.setrlimit(number, (low, high))
@@ -102,9 +104,6 @@ def main() -> None:
     """Do what the order on standard input says."""
     order: dict[str, Any] = json.load(sys.stdin)
     _Way.keep()
-    if "probes" in order:
-        _tell(_probed(order["probes"]))
-        return
     exercise = Exercise(id=order["id"], notebook="", title="", hole=order.pop("hole"), solution="",
                         check=_no_check, names=tuple(order.pop("names")))  # fmt: skip
     early = judge.look_first(exercise, order["code"])
@@ -131,10 +130,10 @@ def _checked(fields: dict[str, Any]) -> dict[str, Any]:
     os.environ["LABCONTAINER_SEED"] = fields["seed"]
     _enter(tuple(fields["writes"]))
     os.register_at_fork(after_in_child=_be_a_helper)
-    stage = apart.make_stage()
-    child.become, child.kept = functools.partial(apart.become, stage), (stage,)
+    child.becoming = stage = apart.Stage()
     group = f"labcontainer/check-{secrets.token_hex(6)}"
     graded = Graded(trial.as_order({**fields, "room": sandbox.ROOM, "group": group}), "user")
+    graded.met, graded.stage = [], stage
     outcome = trial.outcome_of(graded)
     limit = graded.met[0] if graded.met and outcome.state != DONE else ""
     return {"outcome": shortened(outcome), "limit": limit}
@@ -144,14 +143,6 @@ def _be_a_helper() -> None:
     """A fork of the check: it can be looked at by the check, and has no way to the outside."""
     os.close(_Way.out)
     syscalls.prctl(PR.SET_DUMPABLE, 1)
-
-
-def _probed(names: list[str]) -> dict[str, Any]:
-    """What of this the sandbox of a grading container can do: name -> "" or why not."""
-    from labcontainer.lab import doctor
-
-    _enter()
-    return {row.name: "" if row.ok else row.cause for row in doctor.examine(names)}
 
 
 def shortened(outcome: Outcome) -> dict[str, str]:

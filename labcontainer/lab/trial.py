@@ -197,6 +197,10 @@ class Trial:
         finally:
             running.kill()
 
+    def mountinfo(self) -> str:
+        """The text of mountinfo for the mount namespace that the learner's code begins in."""
+        return files.read("/proc/self/mountinfo")
+
     def _job(
         self, name: str, args: tuple[Any, ...], namespaces: tuple[str, ...], as_user: bool
     ) -> Job:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labcontainer.kernel import files, syscalls
+from labcontainer.kernel import syscalls
 from labcontainer.kernel.flags import MS
 from labcontainer.lab.exercise import Exercise, Outcome, Wrong, done, not_yet
 from labcontainer.lab.trial import Trial
@@ -58,7 +58,7 @@ def check(trial: Trial) -> Outcome:
             where="the call about `/`",
             hint=STILL_SHARED if "/" in shared else BELOW_STILL_SHARED,
         )
-    if root in _points(files.read("/proc/self/mountinfo")):
+    if root in _points(trial.mountinfo()):
         return not_yet(
             expected=f"{root} is a mount point in the new namespace only",
             observed="it is one in the namespace outside too",
