@@ -94,7 +94,7 @@ def test_process_is_in_every_hierarchy(group: Cgroup) -> None:
             line.split(":", 2)[2] for line in lines if line.split(":")[1] or group.layout.v2
         } == {group.path}
         assert group.procs() == (process.pid,)
-        process.communicate("\n", timeout=10)
+        process.communicate("\n", timeout=60)
     assert group.procs() == ()
 
 
@@ -116,7 +116,7 @@ def test_nested_processes_are_found_and_killed(make: Callable[[str], Cgroup]) ->
     process = run_in(below, "input()")
     assert above.procs() == (process.pid,)
     above.kill()
-    assert process.wait(timeout=10) == -signal.SIGKILL
+    assert process.wait(timeout=60) == -signal.SIGKILL
     process.communicate()
     below.delete()
 
@@ -128,7 +128,7 @@ def test_group_of_somebody_is_refused_and_untouched(make: Callable[[str], Cgroup
         with pytest.raises(ExistsError, match="holds 1 processes"):
             ours.create()
         assert theirs.procs() == (process.pid,)
-        process.communicate("\n", timeout=10)
+        process.communicate("\n", timeout=60)
 
 
 def test_empty_group_is_used_and_not_removed(make: Callable[[str], Cgroup]) -> None:
@@ -252,14 +252,16 @@ for pid in made: os.kill(pid, 9); os.waitpid(pid, 0)
 
 
 def test_quota_is_counted(group: Cgroup) -> None:
-    group.apply(Limits(cpu_quota=10_000, cpu_period=100_000))
-    spin = "import time\nwhile time.process_time() < 0.08: pass"
+    # Two in a hundred: a busy machine must not give less, or nothing is ever throttled.
+    group.apply(Limits(cpu_quota=2_000, cpu_period=100_000))
+    # From here on: what Python took to start, it may have taken outside of the group.
+    spin = "import time\nends = time.process_time() + 0.05\nwhile time.process_time() < ends: pass"
     assert answer(group, spin) == ""
     throttling = group.stats()["cpu"]["throttling"]
-    assert throttling["throttledPeriods"] >= 1  # a busy machine may give less than the quota
+    assert throttling["throttledPeriods"] >= 1
     assert throttling["periods"] >= throttling["throttledPeriods"]
     assert throttling["throttledTime"] > 0
-    assert group.stats()["cpu"]["usage"]["total"] >= 60_000_000
+    assert group.stats()["cpu"]["usage"]["total"] >= 50_000_000
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor: nothing to choose")
@@ -338,7 +340,7 @@ def test_frozen_processes_stand_still(group: Cgroup) -> None:
         assert field(process.pid, "voluntary_ctxt_switches") == before
         group.thaw()
         assert not group.frozen()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while field(process.pid, "voluntary_ctxt_switches") == before:
             assert time.monotonic() < deadline
         process.kill()
@@ -455,7 +457,7 @@ def test_limit_below_what_is_used(group: Cgroup) -> None:
         assert process.stdout.readline() == "full\n"
         with pytest.raises(UnsupportedError, match="uses"):
             group.apply(Limits(memory=8 * MIB, check_before_update=True))
-        process.communicate("\n", timeout=10)
+        process.communicate("\n", timeout=60)
         assert process.returncode == 0
 
 

@@ -35,7 +35,7 @@ def forwarder() -> Iterator[Forwarder]:
 def server() -> Iterator[socket.socket]:
     """What stands for a container's."""
     with socket.create_server((LOCAL, 0)) as made:
-        made.settimeout(10)
+        made.settimeout(60)
         yield made
 
 
@@ -46,8 +46,8 @@ def held(server: socket.socket, protocol: str = "tcp") -> ports.Held:
 
 
 def client_of(port: ports.Held) -> socket.socket:
-    made = socket.create_connection((LOCAL, port.port.host_port), timeout=10)
-    made.settimeout(10)
+    made = socket.create_connection((LOCAL, port.port.host_port), timeout=60)
+    made.settimeout(60)
     return made
 
 
@@ -144,7 +144,7 @@ def test_it_ends_with_its_daemon_and_what_is_bound_to_it() -> None:
     forwarder.close()
     assert forwarder.has_ended()
     assert not os.path.exists(f"/proc/{forwarder.pid}")
-    assert other.wait(5) == -9
+    assert other.wait(60) == -9
 
 
 def carries_across(world: World) -> None:
@@ -160,7 +160,7 @@ def carries_across(world: World) -> None:
             made.forward(port, LOCAL)
             for word in (b"first", b"second"):
                 client = socket.socket(socket.AF_INET, kind)
-                client.settimeout(10)
+                client.settimeout(60)
                 client.connect((LOCAL, port.port.host_port))
                 client.send(word)
                 if protocol == "tcp":
