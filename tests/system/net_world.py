@@ -22,9 +22,12 @@ from typing import Any
 from labcontainer.kernel import netlink, rtnetlink, syscalls
 from labcontainer.kernel.flags import CLONE, PR
 from tests.system import forked
+from tests.system.lab_home import eventually
 
 HOST, OUTSIDE = "192.0.2.1", "192.0.2.2"
 HOST6, OUTSIDE6 = "2001:db8::1", "2001:db8::2"
+PATIENCE = 30  # seconds for what must come
+SOON = 1.0  # seconds without what must not come
 BUSYBOX = shutil.which("busybox") or "busybox"
 
 
@@ -50,17 +53,17 @@ class Place:
         assert not check or done.returncode == 0, f"{argv}: {done.stderr or done.stdout}"
         return done.stdout
 
-    def pings(self, address: str) -> bool:
-        """Whether an address answers."""
-        return "1 packets received" in self.run(
-            BUSYBOX, "ping", "-c", "1", "-W", "1", address, check=False
-        )
+    def pings(self, address: str, seconds: float = PATIENCE) -> bool:
+        """Whether an address answers. A packet may be lost: a new link's queue drops all until the
+        kernel has heard of its carrier."""
+        line = (BUSYBOX, "ping", "-c", "1", "-W", "1", address)
+        return eventually(lambda: "1 packets received" in self.run(*line, check=False), seconds)
 
     def socket(self, kind: int, family: int = sockets.AF_INET) -> sockets.socket:
         """A socket of that place, in this process."""
         make: Callable[[], int] = lambda: sockets.socket(family, kind).detach()  # noqa: E731
         made = sockets.socket(fileno=netlink.call_in(self.netns, make))
-        made.settimeout(2)
+        made.settimeout(PATIENCE)
         return made
 
     def listens(self, port: int, address: str = "0.0.0.0") -> sockets.socket:
@@ -72,10 +75,13 @@ class Place:
         server.listen()
         return server
 
-    def reaches(self, server: sockets.socket, address: str, port: int) -> str:
+    def reaches(
+        self, server: sockets.socket, address: str, port: int, seconds: float = PATIENCE
+    ) -> str:
         """Connect to an address; whom the server saw, or the client's error."""
         family = sockets.AF_INET6 if ":" in address else sockets.AF_INET
         client = self.socket(sockets.SOCK_STREAM, family)
+        client.settimeout(seconds)
         try:
             client.connect((address, port))
             connection, peer = server.accept()

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from labcontainer.kernel import files, firewall, netlink, rtnetlink
 from labcontainer.ledger import Ledger
 from labcontainer.network import Bridge, Endpoint
 from tests.system import net_world
-from tests.system.net_world import HOST, HOST6, OUTSIDE, OUTSIDE6, Place, World
+from tests.system.lab_home import eventually
+from tests.system.net_world import HOST, HOST6, OUTSIDE, OUTSIDE6, SOON, Place, World
 
 pytestmark = pytest.mark.requires("root", "bridge", "ip", "busybox")
 BRIDGE_NF = "/proc/sys/net/bridge/bridge-nf-call-iptables"
@@ -56,7 +56,7 @@ def two_talk_and_reach_out(world: World, ledger: Ledger) -> None:
     assert first.link in world.host.run("ip", "-o", "link", "show", "master", "lcbr0")
 
     network.detach(ledger, "one")
-    assert not two.pings(first.ip)
+    assert not two.pings(first.ip, SOON)
     network.detach(ledger, "two")
     assert world.state() == before
     assert not os.path.exists(ledger.path)
@@ -147,15 +147,15 @@ def bridges_are_isolated(world: World, ledger: Ledger) -> None:
     third = attach(ledger, inner, "inner", bridge="lcint")
     fourth = attach(ledger, one, "one", bridge="lcint", interface="eth1", default_route=False)
     assert one.pings(OUTSIDE) and two.pings(OUTSIDE)
-    assert not one.pings(second.ip) and not two.pings(first.ip)
+    assert not one.pings(second.ip, SOON) and not two.pings(first.ip, SOON)
     # An internal network has no way out, and the container that is in both is no way either.
-    assert not inner.pings(OUTSIDE) and inner.pings(fourth.ip) and one.pings(third.ip)
+    assert not inner.pings(OUTSIDE, SOON) and inner.pings(fourth.ip) and one.pings(third.ip)
     # A neighbour who knows the way in is not let in, but for what was published.
     world.outside.do(rtnetlink.add_route("10.231.0.0/16", via=HOST))
-    assert not world.outside.pings(first.ip)
+    assert not world.outside.pings(first.ip, SOON)
     server, hidden = two.listens(80), two.listens(81)
     assert world.outside.reaches(server, HOST, 8080) == OUTSIDE
-    assert "error" in world.outside.reaches(hidden, second.ip, 81)
+    assert "error" in world.outside.reaches(hidden, second.ip, 81, SOON)
     assert one.reaches(server, HOST, 8080) == "10.231.1.1"  # by the published port, masqueraded
 
 
@@ -191,7 +191,7 @@ def ports_are_published(world: World, ledger: Ledger, bridge_nf: str) -> None:
         assert "error" not in world.host.reaches(server, address, port), (address, port)
     for place in (two, one):  # a neighbour, and the container itself
         assert place.reaches(server, HOST, 8080) == bridge.gateway
-    assert "error" in two.reaches(server, "127.0.0.1", 8081)
+    assert "error" in two.reaches(server, "127.0.0.1", 8081, SOON)
 
     for port, inner in ((5000, 90), (5001, 91)):
         for client in (world.outside, world.host):
@@ -239,7 +239,7 @@ def loopback_is_closed(world: World, ledger: Ledger) -> None:
         rtnetlink.add_route("127.0.0.0/8", via="10.231.0.1"),
     )
     one.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet")
-    assert "error" in one.reaches(secret, "127.0.0.1", 6000)
+    assert "error" in one.reaches(secret, "127.0.0.1", 6000, SOON)
 
 
 def test_the_hosts_loopback_cannot_be_reached_from_a_container(ledger: Ledger) -> None:
@@ -449,9 +449,8 @@ def the_container_is_gone_already(world: World, ledger: Ledger) -> None:
     os.close(one.netns)
     os.kill(one.pid, signal.SIGKILL)
     os.waitpid(one.pid, 0)
-    last = time.monotonic() + 10
-    while len(world.state()["links"]) > 3 and time.monotonic() < last:
-        time.sleep(0.02)  # the kernel ends a namespace in its own time
+    # The kernel ends a namespace in its own time.
+    assert eventually(lambda: len(world.state()["links"]) == 3)
     network.detach(ledger, "one")
     assert world.state() == before
 

@@ -13,7 +13,7 @@ from labcontainer.kernel import files, rtnetlink
 from labcontainer.ledger import Ledger
 from labcontainer.network import Bridge, Endpoint
 from tests.system import net_world
-from tests.system.net_world import HOST, OUTSIDE, Place, World
+from tests.system.net_world import HOST, OUTSIDE, SOON, Place, World
 
 pytestmark = pytest.mark.requires("root", "bridge", "ip", "busybox")
 BRIDGE_NF = "/proc/sys/net/bridge/bridge-nf-call-iptables"
@@ -40,9 +40,9 @@ def neighbours_are_apart(world: World, ledger: Ledger, how: str, bridge_nf: str)
     second = attach(ledger, two, "two")
     server, hidden = one.listens(80), one.listens(81)
     for address in (first.ip, first.ip6):
-        assert not two.pings(address), address
-    assert not one.pings(second.ip)
-    assert "error" in two.reaches(hidden, first.ip, 81)
+        assert not two.pings(address, SOON), address
+    assert not one.pings(second.ip, SOON)
+    assert "error" in two.reaches(hidden, first.ip, 81, SOON)
     assert two.pings(bridge.gateway) and one.pings(OUTSIDE) and world.host.pings(first.ip)
     assert world.outside.reaches(server, HOST, 8080) == OUTSIDE
     if how == "rules" or bridge_nf == "0":
@@ -66,7 +66,7 @@ def sources_are_kept(world: World, ledger: Ledger) -> None:
     attach(ledger, two, "two", bridge="lcbr1")
     server = world.outside.listens(80)
     assert two.reaches(server, OUTSIDE, 80) == HOST
-    assert "error" in one.reaches(server, OUTSIDE, 80)  # nobody there knows the way back
+    assert "error" in one.reaches(server, OUTSIDE, 80, SOON)  # nobody there knows the way back
     world.outside.do(rtnetlink.add_route("10.231.0.0/16", via=HOST))
     assert one.reaches(server, OUTSIDE, 80) == first.ip
     assert world.outside.reaches(one.listens(80), HOST, 8080) == OUTSIDE

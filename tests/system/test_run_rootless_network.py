@@ -67,8 +67,8 @@ def folders() -> set[str]:
 def goes_out(world: World, lab: LabHome, tool: str) -> None:
     stage(world, lab)
     server = world.outside.listens(99)
-    server.settimeout(30)
-    script = f"echo from inside | nc -w 5 {OUTSIDE} 99; tail -n 1 /etc/hosts; cat /etc/resolv.conf"
+    server.settimeout(60)
+    script = f"echo from inside | nc -w 50 {OUTSIDE} 99; tail -n 1 /etc/hosts; cat /etc/resolv.conf"
     words = lab.words("run", "--network", tool, "--hostname", "web", "busybox", "sh", "-c", script)
     program = subprocess.Popen(
         words, env=lab.env, cwd=lab.home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -99,6 +99,7 @@ SERVES = "echo ready; while :; do echo hello | nc -l -p 80; done"
 
 def answer(world: World) -> bytes:
     client = world.outside.socket(socket.SOCK_STREAM)
+    client.settimeout(2)  # asked again and again
     try:
         client.connect((HOST, 8080))
         return client.recv(16)
