@@ -158,7 +158,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 def _left_behind(before: machine.Facts, kinds: Sequence[str]) -> list[str]:
     """What differs from before; the kernel takes some things away a moment after the call."""
-    ends = time.monotonic() + 5
+    ends = time.monotonic() + 20
     while left := machine.difference(before, machine.look(), kinds):
         if time.monotonic() > ends:
             break

@@ -12,8 +12,9 @@ import pytest
 from labcontainer.lab import cells, mine
 from labcontainer.lab import exercise as exercises
 from labcontainer.lab.exercise import DONE, NOT_ATTEMPTED, NOT_CHECKED, NOT_YET, Exercise, Outcome
-from tests.notebooks.learner import NOTEBOOKS, code_cells, learner, who_can
+from tests.notebooks.learner import HANGS, NOTEBOOKS, code_cells, learner, who_can
 
+pytestmark = pytest.mark.timeout(HANGS + 60)
 EVERY = exercises.every()
 by_exercise = pytest.mark.parametrize("item", EVERY, ids=[item.id for item in EVERY])
 NOTEBOOK = {path.stem: path for path in NOTEBOOKS}

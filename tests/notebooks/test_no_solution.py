@@ -19,8 +19,9 @@ import pytest
 from labcontainer.lab import exercise as exercises
 from labcontainer.lab import judge
 from labcontainer.lab.exercise import DONE, Exercise
-from tests.notebooks.learner import ROOT, learner, users
+from tests.notebooks.learner import HANGS, ROOT, learner, users
 
+pytestmark = pytest.mark.timeout(HANGS + 60)
 WALK = r"""
 def walk(wanted):
     import gc, hashlib, linecache, os, re, sys, types

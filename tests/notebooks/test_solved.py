@@ -15,6 +15,7 @@ import pytest
 
 from labcontainer.lab.exercise import NOT_CHECKED, every, find
 from tests.notebooks.learner import (
+    HANGS,
     NOTEBOOKS,
     SECONDS_A_CELL,
     Learner,
@@ -23,7 +24,7 @@ from tests.notebooks.learner import (
     users,
 )
 
-pytestmark = [pytest.mark.requires("sandbox"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.requires("sandbox"), pytest.mark.timeout(HANGS + 60)]
 
 
 def solved(path: Path, home: Path) -> Path:
@@ -48,7 +49,7 @@ def run(student: Learner, path: Path) -> list[str]:
         " resources={'metadata': {'path': str(path.parent)}}).execute();"
         "nbformat.write(notebook, path)"
     )
-    ended = student.run([sys.executable, "-c", say, path], timeout=240)
+    ended = student.run([sys.executable, "-c", say, path])
     assert ended.returncode == 0, ended.stderr[-3000:]
     outputs = [o for c in code_cells(nbformat.read(path, as_version=4)) for o in c.outputs]
     return [o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in outputs]

@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from labcontainer.lab.exercise import DONE, NOT_YET, Outcome, find
-from tests.notebooks.learner import JUDGE, NOTEBOOKS, ROOT, Learner, learner, nbval
+from tests.notebooks.learner import HANGS, JUDGE, NOTEBOOKS, ROOT, Learner, learner, nbval
 from tests.vm.guests import kernels
 
 UID = 1000 if os.geteuid() == 0 else os.geteuid()
-pytestmark = [pytest.mark.requires("uml", "seccomp"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.requires("uml", "seccomp"), pytest.mark.timeout(HANGS + 60)]
 CONFINED = """
 import os, sys
 from labcontainer import seccomp, seccomp_default
@@ -31,12 +31,12 @@ os.execvp(sys.argv[1], sys.argv[1:])
 """
 
 
-def confined(student: Learner, *argv: str | Path, text: str = "", timeout: float = 250,
-             **env: str) -> subprocess.CompletedProcess[str]:  # fmt: skip
+def confined(student: Learner, *argv: str | Path, text: str = "", **env: str
+             ) -> subprocess.CompletedProcess[str]:  # fmt: skip
     """Run a program as a learner in a container that allows no namespace."""
     words = ["env", *(f"{name}={value}" for name, value in env.items())]
     words += [sys.executable, "-c", CONFINED, *map(str, argv)]
-    return student.run(words, text=text, timeout=timeout)
+    return student.run(words, text=text)
 
 
 def python(student: Learner, code: str, place: str = "") -> list[str]:
@@ -134,7 +134,7 @@ def test_a_killed_notebook_leaves_no_kernel() -> None:
         assert kernels(student.home)
         program.send_signal(signal.SIGKILL)
         program.communicate()
-        ends = time.monotonic() + 10
+        ends = time.monotonic() + 60
         while kernels(student.home) and time.monotonic() < ends:
             time.sleep(0.05)
         assert not kernels(student.home)
