@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from labcontainer import usage
 
 OURS = "/labcontainer"  # the group above the groups that nobody gave a path
-PATIENCE = 5.0  # seconds for what the kernel does in its own time: freezing, dying
+PATIENCE = 5.0  # seconds in which all processes freeze
+# Seconds in which killed processes end: of a group with a hundredth of a processor, each takes its
+# share of that for its last steps in the kernel.
+DYING = 30.0
 
 
 # --- a group -------------------------------------------------------------------------------------
@@ -332,9 +335,9 @@ class Cgroup:
         """End every process of the group, also those that fork meanwhile; waits for their end.
 
         Raises:
-            StateError: some are still there after PATIENCE.
+            StateError: some are still there after DYING.
         """
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + DYING
         file = f"{self.directories.get('', '')}/cgroup.kill"
         if self.directories.get("") and files.exists(file):  # Linux 5.14 and later
             files.write(file, 1)

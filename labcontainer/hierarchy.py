@@ -212,7 +212,7 @@ def tree(directory: str) -> Iterator[str]:
         yield from tree(path)
 
 
-def remove(directory: str, patience: float = 5.0) -> None:
+def remove(directory: str, patience: float = 30.0) -> None:
     """Remove a group and those below it, deepest first.
 
     A process that has just ended keeps it busy for a moment, so EBUSY is tried again.

@@ -28,7 +28,7 @@ TOOLS = ("slirp4netns", "pasta")
 # slirp4netns gives these out itself. pasta copies the host's, and is told of the resolver.
 SLIRP_ADDRESS, SLIRP_GATEWAY = "10.0.2.100", "10.0.2.2"
 RESOLVER = "10.0.2.3"
-READY_SECONDS = 10.0
+READY_SECONDS = 30.0
 _TUN = "/dev/net/tun"
 
 
@@ -169,7 +169,7 @@ def start(
     one, a temporary directory. `started` is told the process number before anything is waited for.
 
     Raises:
-        LabError: it ended instead, or was not ready within 10 s; shows its own words.
+        LabError: it ended instead, or was not ready within 30 s; shows its own words.
     """
     import shutil
     import tempfile
