@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser import jupyter
 
-pytestmark = [pytest.mark.requires("chromium"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.requires("chromium"), pytest.mark.timeout(900)]
 FIRST = "00_start_here.ipynb"
 
 
