@@ -44,6 +44,7 @@ COMMANDS = {
     "daemon": "serve the Docker Engine API",
     "doctor": "tell what this machine can do, and the fix where it can't",
     "compose": "make, start and stop projects of several services",
+    "cluster": "keep services running on several daemons",
     "vm": "boot a kernel as an ordinary process",
     "bench": "measure a process, a container and a virtual machine side by side",
     "lab": "give out the course, collect and grade it; its Jupyter kernel with a machine",

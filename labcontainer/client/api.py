@@ -79,9 +79,7 @@ class Client:
     before a call fails with TimeoutError; None is for ever.
     """
 
-    def __init__(
-        self, where: address.Address | None = None, patience: float | None = None
-    ) -> None:
+    def __init__(self, where: address.Address | None = None, patience: float | None = None) -> None:
         self.address = where or address.chosen()
         self.version = VERSION
         self.patience = patience

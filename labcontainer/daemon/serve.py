@@ -71,7 +71,7 @@ def serve(options: Options) -> int:
     os.chdir("/")
     os.makedirs(options.home, exist_ok=True)
     os.chmod(options.home, roots.closed_mode())
-    listeners = [_listen(place, options) for place in options.places]
+    listeners = [listen(one, options.group, options.certificates) for one in options.places]
     try:
         _enter(options.home)
         return _serve(options, listeners)
@@ -79,18 +79,26 @@ def serve(options: Options) -> int:
         for listener, place in zip(listeners, options.places, strict=True):
             listener.close()
             if place.path:
-                _unlink(place.path)
+                unlink(place.path)
 
 
-def _listen(place: Place, options: Options) -> socket.socket:
+def listen(
+    place: Place, group: str, certificates: tuple[str, str, str] | None
+) -> socket.socket:  # fmt: skip
+    """A listening socket there; a Unix one for a group too, one on TCP with TLS by certificates.
+
+    Raises:
+        ExistsError: somebody listens there. UsageError, OSError: it can't be made.
+    """
     if place.path:
         os.makedirs(os.path.dirname(place.path), exist_ok=True)
-        return server.listen_unix(place.path, options.group)
-    context = server.tls(*options.certificates) if options.certificates else None
+        return server.listen_unix(place.path, group)
+    context = server.tls(*certificates) if certificates else None
     return server.listen_tcp(place.host, place.port, context)
 
 
-def _unlink(path: str) -> None:
+def unlink(path: str) -> None:
+    """Take a socket's name away, if that can be."""
     try:
         os.unlink(path)
     except OSError:
@@ -140,7 +148,7 @@ def _serve(options: Options, listeners: list[socket.socket]) -> int:
     engine.live_restore = options.live_restore
     engine.recover()
     servers = [server.Server(one, engine, debug=options.debug) for one in listeners]
-    with _Ends() as ends:
+    with Ends() as ends:
         for one in servers:
             threading.Thread(target=one.serve_forever, args=(3600,), daemon=True).start()
         for place in options.places:
@@ -163,12 +171,12 @@ def _is_idle(engine: Engine, servers: list[server.Server]) -> float:
     return max(one.last_seen for one in servers)
 
 
-class _Ends:
-    """The signals that end the daemon, as bytes of a pipe."""
+class Ends:
+    """The signals that end a process of ours, as bytes of a pipe."""
 
     NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-    def __enter__(self) -> _Ends:
+    def __enter__(self) -> Ends:
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         for number in self.NUMBERS:
             signal.signal(number, lambda *_: None)

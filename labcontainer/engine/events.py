@@ -84,15 +84,16 @@ class Events:
         self.tell_all(kind, action, identity, attributes)
 
     def tell_all(
-        self, kind: str, action: str, identity: str, attributes: Mapping[str, str]
-    ) -> None:
+        self, kind: str, action: str, identity: str, attributes: Mapping[str, str],
+        scope: str = "local",
+    ) -> None:  # fmt: skip
         """The same with the attributes in a mapping: labels may have any name."""
         nanos = time.time_ns()
         event: Event = {
             "Type": kind,
             "Action": action,
             "Actor": {"ID": identity, "Attributes": dict(attributes)},
-            "scope": "local",
+            "scope": scope,
             "time": nanos // 10**9,
             "timeNano": nanos,
         }
