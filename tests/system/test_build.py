@@ -413,9 +413,9 @@ def test_ended_builder_leaves_nothing(home: BuildHome, number: int) -> None:
             break
     program.send_signal(number)
     program.stderr.close()
-    assert program.wait(20) in (130, 143, -number)
-    lab_home.eventually(lambda: os.listdir(f"{home.store.path}/builds") == [])
-    lab_home.eventually(lambda: processes(home) == [])
+    assert program.wait(60) in (130, 143, -number)
+    assert lab_home.eventually(lambda: os.listdir(f"{home.store.path}/builds") == [])
+    assert lab_home.eventually(lambda: processes(home) == []), processes(home)
     assert home.store.path not in Path("/proc/self/mountinfo").read_text()
     assert home.lab.call("build", "-q", "-", input="FROM busybox\nRUN true").returncode == 0
 
@@ -444,6 +444,7 @@ def test_context_of_a_killed_builder_is_swept(home: BuildHome) -> None:
         return [name for name in os.listdir(home.store.path) if name.startswith("scratch-")]
 
     assert len(scratch()) == 1
+    assert lab_home.eventually(lambda: processes(home) == []), processes(home)
     done = home.lab.call("build", "-q", "-", input="FROM busybox\nENV A=1")
     assert (done.returncode, scratch()) == (0, [])
 
@@ -469,9 +470,7 @@ def test_independent_stages_run_at_the_same_time(home: BuildHome) -> None:
 def test_failing_stage_ends_the_other(home: BuildHome) -> None:
     text = ("FROM busybox AS a\nRUN sleep 0.5; exit 3\nFROM busybox AS b\nRUN sleep 4711\n"
             "FROM scratch\nCOPY --from=a / /\nCOPY --from=b / /")  # fmt: skip
-    begun = time.monotonic()
-    assert home.fails(text).endswith("returned a non-zero code: 3")
-    assert time.monotonic() - begun < 30
+    assert home.fails(text).endswith("returned a non-zero code: 3")  # within a minute: LabHome.call
     assert processes(home) == []
 
 
