@@ -14,7 +14,7 @@ from labcontainer.build.tree import Tree
 from labcontainer.image import archive
 from labcontainer.image.snapshots import Snapshots
 from labcontainer.image.store import Image, Store
-from tests.engines.world import World, wait_for
+from tests.engines.world import World
 from tests.system import lab_home
 from tests.system.build_home import BuildHome, Files, listing
 from tests.system.lab_home import LabHome
@@ -40,7 +40,8 @@ class Oracles:
         )  # fmt: skip
         self.buildah = ("buildah", f"--root={world.place}/b", f"--runroot={world.place}/r",
                         "--storage-driver=vfs")  # fmt: skip
-        wait_for(lambda: world.call(*self.docker, "version").returncode == 0, 40)
+        asks = lambda: world.call(*self.docker, "version").returncode == 0  # noqa: E731
+        world.answers(self.daemon, world.place / "log", asks)
         world.run(*self.docker, "load", f"--input={base}")
         world.run(*self.buildah, "pull", f"docker-archive:{base}")
 

@@ -318,7 +318,7 @@ services:
             if "Stopping" in line and "Container" in line:
                 break
         up.send_signal(signal.SIGINT)
-        up.communicate(timeout=30)
+        up.communicate(timeout=60)
     finally:
         up.kill()
         up.wait()
@@ -395,6 +395,7 @@ services:
     assert (done.stdout, done.returncode) == ("file flag\n", 5), done.stderr
     assert set(compose.ids()) == {"db-1"}
     compose("run", "--detach", "--no-deps", "--name", f"{compose.name}-mine", "web", "true")
+    compose.docker("wait", f"{compose.name}-mine")
     assert compose.inspect("mine")["HostConfig"]["PortBindings"] == {}
     assert compose.inspect("mine")["Config"]["Labels"]["com.docker.compose.oneoff"] == "True"
     assert "mine" not in compose("ps") and "mine" in compose("ps", "--all")
@@ -466,7 +467,7 @@ services:
         compose.write("FROM box\nCOPY src /app\nCMD sleep 999\n", "Dockerfile")
         wait_for(lambda: compose.ids().get("web-1", first) != first)
         watch.send_signal(signal.SIGINT)
-        assert watch.wait(30) == 0
+        assert watch.wait(60) == 0
     finally:
         watch.kill()
         watch.communicate()

@@ -25,7 +25,8 @@ class Containerd:
         self.daemon = world.start(
             "containerd", f"--address={self.address}", *folders, log=world.place / "log"
         )
-        wait_for(lambda: self.call("version").returncode == 0)
+        log = world.place / "log"
+        world.answers(self.daemon, log, lambda: self.call("version").returncode == 0)
 
     def call(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         argv = ("ctr", f"--address={self.address}", "--namespace=lab", *words)

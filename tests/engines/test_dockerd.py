@@ -37,7 +37,8 @@ class Docker:
             "--bip=10.213.7.1/24",
             log=world.place / "log",
         )
-        wait_for(lambda: self.call("version").returncode == 0, 40)
+        log = world.place / "log"
+        world.answers(self.daemon, log, lambda: self.call("version").returncode == 0)
 
     def call(
         self, *words: str, stdin: str | bytes | None = None
@@ -204,9 +205,10 @@ def test_logs_and_wait(docker: Docker, name: str) -> None:
 
 
 def test_stop_start_kill_and_restart(docker: Docker, name: str) -> None:
-    trap = "trap 'exit 5' TERM; while :; do sleep 0.1; done"
+    trap = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.1; done"
     docker("run", "--detach", "--name", name, "box", "sh", "-c", trap)
-    docker("stop", "--time=5", name)
+    wait_for(lambda: docker("logs", name) == "ready")
+    docker("stop", "--time=60", name)
     assert docker("inspect", "--format", "{{.State.ExitCode}}", name) == "5"
     docker("start", name)
     docker("kill", name)
@@ -358,6 +360,8 @@ def test_a_life_by_our_commands(ours: Lab, docker: Docker, name: str) -> None:
     assert ours("start", name) == name
     done = ours.call("exec", "-i", "-e", "A=b", name, "sh", "-c", "cat; echo $A; exit 4", stdin="x")
     assert (done.stdout, done.returncode) == ("xb\n", 4)
+    # By two streams: either may come first.
+    wait_for(lambda: len((done := docker.call("logs", name)).stdout + done.stderr) == 8)
     logs = ours.call("logs", name)
     assert (logs.stdout, logs.stderr) == ("out\n", "err\n")
     ours("exec", name, "touch", "/new")

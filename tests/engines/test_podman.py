@@ -312,9 +312,10 @@ def test_logs(podman: Podman, name: str) -> None:
 
 
 def test_stop_kill_and_their_status(podman: Podman, name: str) -> None:
-    trap = "trap 'exit 5' TERM; while :; do sleep 0.1; done"
+    trap = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.1; done"
     podman("run", "--detach", "--name", name, "--network=none", "box", "sh", "-c", trap)
-    podman("stop", "--time=5", name)
+    wait_for(lambda: podman("logs", name) == "ready")
+    podman("stop", "--time=60", name)
     assert podman.inspect(name, ".State.ExitCode") == "5"
     podman("start", name)
     podman("kill", "--signal=KILL", name)

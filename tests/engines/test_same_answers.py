@@ -15,7 +15,7 @@ import pytest
 
 from tests.api.plain import TAR, archive, ask
 from tests.api.world import Daemon
-from tests.engines.world import World, wait_for
+from tests.engines.world import World
 
 pytestmark = pytest.mark.requires("root", "dockerd", "docker", "busybox")
 
@@ -56,7 +56,8 @@ def both(rootfs: Path) -> Iterator[Both]:
             "--iptables=false", "--ip-forward=false", f"--cgroup-parent=/{world.cgroup}",
             log=place / "log",
         ))  # fmt: skip
-        wait_for(lambda: theirs.call("docker", "version").returncode == 0, 40)
+        asks = lambda: theirs.call("docker", "version").returncode == 0  # noqa: E731
+        world.answers(daemons[0], place / "log", asks)
         ours.start()
         tar = subprocess.run(["tar", "-C", rootfs, "-c", "."], capture_output=True, check=True)
         for one in (ours, theirs):

@@ -7,6 +7,7 @@ below one directory, its cgroups below one group of a name that only this world 
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ UNSHARE = ("unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "
 PRIVATE = ("/run", "/var/lib/cni", "/var/lib/containers", "/var/lib/docker", "/var/lib/containerd")
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 20) -> None:
+def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until something is so."""
     ends = time.monotonic() + seconds
     while not what():
@@ -40,6 +41,7 @@ class World:
         children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children")
         wait_for(lambda: bool(children.read_text().split()))
         self.pid = int(children.read_text().split()[0])
+        self._first = os.pidfd_open(self.pid)
         wait_for(lambda: Path(f"/proc/{self.pid}/comm").read_text() == "sleep\n")
         for folder in PRIVATE:
             if os.path.isdir(folder):
@@ -107,8 +109,25 @@ class World:
                 self.argv(*argv), stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd="/"
             )
 
+    def answers(
+        self, daemon: subprocess.Popen[bytes], log: Path, question: Callable[[], bool]
+    ) -> None:
+        """Wait until a daemon does; say its own last words where it ends, or does not in time."""
+
+        def settled() -> bool:
+            return question() or daemon.poll() is not None
+
+        try:
+            wait_for(settled, 90)
+            assert daemon.returncode is None, f"it ended with {daemon.returncode}"
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {log.read_text()[-2000:]}") from None
+
     def close(self, daemons: Sequence[subprocess.Popen[bytes]] = ()) -> None:
-        """End everything: by the death of the PID namespace's first process."""
+        """End everything: by the death of the PID namespace's first process.
+
+        That one is dead when all others of its namespace are: pid_namespaces(7).
+        """
         for daemon in daemons:
             daemon.terminate()
         for daemon in daemons:
@@ -118,6 +137,9 @@ class World:
                 pass
         self._holder.kill()
         self._holder.wait()
+        ended, _, _ = select.select([self._first], [], [], 60)
+        os.close(self._first)
+        assert ended, "processes of the world outlive SIGKILL"
         for daemon in daemons:
             daemon.wait()
         wait_for(self._cgroups_are_gone)
