@@ -62,10 +62,18 @@ def link(mount_inside: MountInside, _box: Box = NAIVE) -> Tried:
     swapped = mounted("/data", swap, f"{etc}/passwd")
     honest = [mounted("/run", lambda: None, f"{root}/run/passwd"),
               mounted("/var", lambda: None, f"{root}/run/passwd")]  # fmt: skip
-    os.unlink(f"{root}/data")
-    os.rename(f"{root}/gone", f"{root}/data")
+    if os.path.exists(f"{root}/gone"):
+        os.unlink(f"{root}/data")
+        os.rename(f"{root}/gone", f"{root}/data")
+    else:
+        swapped = f"not tried, {swapped}"  # a defence that nobody has attacked is none yet
     told = f"link: {there}, swapped: {swapped}"
-    return Tried("attacker" in told, honest == ["attacker"] * 2, told, " ".join(honest))
+    return Tried(
+        "attacker" in told or "not tried" in told,
+        honest == ["attacker"] * 2,
+        told,
+        " ".join(honest),
+    )
 
 
 # --- 9: the runtime's own program ---------------------------------------------------------------

@@ -86,9 +86,7 @@ def _look(folder: str, names: list[str], ports: list[list[str]]) -> Outcome | No
             hint = (
                 "The loopback belongs to the network namespace, too: a container in it reaches you."
             )
-        observed = (
-            f"the abstract name {abstract[0][:12]}…" if abstract else "a port of the loopback"
-        )
+        observed = "an abstract name, @…" if abstract else "a port of the loopback"
         return not_yet(expected=expected, observed=observed, where="`bind`", hint=hint)
     mine = [name for name in names if name.startswith(f"{folder}/")]
     if not mine:

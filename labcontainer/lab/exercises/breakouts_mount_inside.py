@@ -54,6 +54,8 @@ NO_LINKS = SOLUTION.replace(
     "open_in(root_fd, target)", "open_in(root_fd, target, os.O_PATH, RESOLVE.NO_SYMLINKS)"
 ).replace("import MS", "import MS, RESOLVE")
 
+ALONE = SOLUTION.replace("    meanwhile()\n", "")
+
 SCENE = """
 
 from labcontainer.lab import attacks_engine, box
@@ -68,16 +70,7 @@ def check(trial: Trial) -> Outcome:
     trial.code += SCENE
     found: dict[str, Any] = trial.call("_tried", trial.secret(), timeout=20)
     if found["attack"]:
-        return not_yet(
-            expected="the host reads its own file, whatever the container does",
-            observed=f"the host reads: {found['told']}",
-            where="what you give to mount as the place",
-            hint="A link was there from the beginning, and your way followed it out of the root: "
-            "confined.open_in walks inside."
-            if "link: attacker" in found["told"]
-            else "You looked, and then named the place once more: by then it is a link. "
-            "A descriptor stays what it is.",
-        )
+        return _led_out(found["told"])
     if not found["honest"]:
         return not_yet(
             expected="the volume is in the container at /run, and at /var, a link to /run",
@@ -86,6 +79,26 @@ def check(trial: Trial) -> Outcome:
             hint="Every image has links, also to paths with / in front: its own root is meant.",
         )
     return done("a descriptor, walked inside the root: no name is looked up twice")
+
+
+def _led_out(told: str) -> Outcome:
+    hint = (
+        "You looked, and then named the place once more: by then it is a link. "
+        "A descriptor stays what it is."
+    )
+    if "link: attacker" in told:
+        hint = (
+            "A link was there from the beginning, and your way followed it out of the root: "
+            "confined.open_in walks inside."
+        )
+    elif "not tried" in told:
+        hint = "The container is at work, too: `meanwhile()` comes between look and mount."
+    return not_yet(
+        expected="the host reads its own file, whatever the container does",
+        observed=f"the host reads: {told}",
+        where="what you give to mount as the place",
+        hint=hint,
+    )
 
 
 EXERCISE = Exercise(
@@ -107,5 +120,6 @@ EXERCISE = Exercise(
         Wrong(LOOKS_FIRST, "named the place once more"),
         Wrong(LEAVES, "A link was there from the beginning"),
         Wrong(NO_LINKS, "Every image has links"),
+        Wrong(ALONE, "comes between look and mount"),
     ),
 )
