@@ -124,6 +124,8 @@ class Containers:
                 self._names.pop(name, None)
             leftovers.remove(f"{self._folder}/{identity}")
             raise
+        finally:
+            self._engine.volumes.known(identity)
         self.lives.tell(made, "create")
         return identity, creating.warnings(made) + self._engine.networks.warnings(made)
 

@@ -47,6 +47,7 @@ class Volumes:
         self._lock = threading.RLock()
         self._mounts = VolumeMounts()
         self._all: dict[str, Document] = {one["Name"]: one for one in records.all("volume")}
+        self._coming: dict[str, list[str]] = {}  # container that is being made: its volumes
 
     # --- volumes ----------------------------------------------------------------------------------
 
@@ -117,12 +118,15 @@ class Volumes:
         return {"Volumes": shown, "Warnings": None}
 
     def users(self, name: str) -> tuple[str, ...]:
-        """The ids of the containers that have a volume."""
-        return tuple(
+        """The ids of the containers that have a volume, those that are being made too."""
+        with self._lock:
+            coming = [one for one, names in self._coming.items() if name in names]
+        found = [
             one.id
             for one in self.containers.all()
             if any(mount.get("Name") == name for mount in one.mounts)
-        )
+        ]
+        return tuple(dict.fromkeys([*coming, *found]))
 
     def remove(self, name: str, *, force: bool = False) -> None:
         """Delete a volume and what is in it.
@@ -188,6 +192,8 @@ class Volumes:
     ) -> list[Document]:
         """The mount points of a new container; volumes that it names are made.
 
+        They stay until it is `known`, when it has them itself.
+
         Raises:
             UsageError: a mount is off, two have the same place, or a container of VolumesFrom or a
                 driver is not there.
@@ -195,7 +201,7 @@ class Volumes:
         found = mountpoints.parse(config, host, containers)
         for one in found:
             if one["Type"] == "volume":
-                self._settle(one)
+                self._settle(one, identity)
                 self._events.tell(
                     "volume", "mount", one["Name"], container=identity,
                     destination=one["Destination"], driver="local", propagation="",
@@ -203,11 +209,18 @@ class Volumes:
                 )  # fmt: skip
         return found
 
-    def _settle(self, mount: Document) -> None:
+    def known(self, identity: str) -> None:
+        """A container that was being made can be found now, or never will be."""
+        with self._lock:
+            self._coming.pop(identity, None)
+
+    def _settle(self, mount: Document, identity: str) -> None:
         """Make, or find, the volume of a mount point."""
         asked = {"Name": mount["Name"], **mount.pop("_create_volume", {})}
         try:
-            volume = self.create(asked)
+            with self._lock:  # who prunes meanwhile finds it in use
+                volume = self.create(asked)
+                self._coming.setdefault(identity, []).append(volume["Name"])
         except errors.NotFoundError as error:  # no 404: the docker command would pull the image
             raise errors.UsageError(str(error)) from None
         mount["Name"], mount["Source"] = volume["Name"], volume["Mountpoint"]

@@ -64,6 +64,7 @@ class Lab(Volumes):
         config: Document = {"Volumes": {place: {} for place in volumes}}
         mounts = self.resolve(name, config, NOTHING | host, self.containers)
         self.few.found.append(Having(name, mounts))
+        self.known(name)
         return self.few.found[-1]
 
     def names(self, **given: list[str]) -> list[str]:
@@ -288,3 +289,14 @@ def test_a_volume_gets_what_the_image_has_there(lab: Lab, tmp_path: Path) -> Non
     (made / "link").unlink()
     lab.fill_empty(one.mounts, lambda: Layer(str(root)))
     assert os.listdir(made) == ["sub"]  # not a second time
+
+
+def test_the_volumes_of_a_container_that_is_being_made_stay(lab: Lab) -> None:
+    """`volume prune` beside `docker create`, between the volume and the container."""
+    mounts = lab.resolve("coming", {"Volumes": {"/a": {}}}, NOTHING, lab.containers)
+    (name,) = [str(one["Name"]) for one in mounts]
+    assert lab.prune({})["VolumesDeleted"] == []
+    with pytest.raises(errors.StateError, match="in use - "):
+        lab.remove(name)
+    lab.known("coming")  # it could not be made
+    assert lab.prune({})["VolumesDeleted"] == [name]
