@@ -5,6 +5,7 @@
     nodes.client("one")           its API, for a job in the helper
     nodes.signal("one", 9)        kill -9 of that daemon, and of it alone
     nodes.begin("one")            it is there again, and finds its containers
+    nodes.manage("one", "two")    a manager above them, which is `client("manager")`
 
 They share a kernel, and everything else is apart: images, containers, names. `lab.engine` has one.
 """
@@ -17,7 +18,7 @@ import shlex
 import signal as signals
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from labcontainer.errors import LabError
@@ -26,6 +27,7 @@ from labcontainer.lab import engine, helper
 from labcontainer.lab.helper import Process, Status
 
 HOME = "/mnt/nodes"
+MANAGER = "manager"
 SECONDS = 40  # that all of them have to begin; a user-mode kernel is slow
 
 if TYPE_CHECKING:
@@ -55,6 +57,12 @@ def begin(name: str) -> None:
 def signal(name: str, number: int) -> None:
     """Send its daemon a signal; one that ends it has done so when this returns."""
     _must(send, name, number)
+
+
+def manage(*names: str) -> None:
+    """Start a manager above machines (docs/cluster.md), as the machine `manager`."""
+    _running[MANAGER] = helper.spawn(serve_manager, names)
+    _must(wait_for_nodes, names)
 
 
 def _must(target: object, *args: object) -> None:
@@ -100,12 +108,23 @@ def environment(name: str) -> dict[str, str]:
 
 def serve(name: str) -> None:
     """Become the daemon of a machine."""
+    _become(name, ["daemon", "--host", f"unix://{socket_of(name)}"])
+
+
+def _become(name: str, words: Sequence[str]) -> None:
     files.write_atomically(f"{HOME}/{name}.pid", str(os.getpid()).encode())
     log = os.open(f"{HOME}/{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    argv = [*engine.LABCONTAINER, "daemon", "--host", f"unix://{socket_of(name)}"]
+    argv = [*engine.LABCONTAINER, *words]
     os.execve(argv[0], argv, environment(name))
+
+
+def serve_manager(names: Sequence[str]) -> None:
+    """Become the manager."""
+    above = [f"--node={name}=unix://{socket_of(name)}" for name in names]
+    where = ["--host", f"unix://{socket_of(MANAGER)}", "--data-root", f"{HOME}/{MANAGER}"]
+    _become(MANAGER, ["cluster", "serve", *above, *where])
 
 
 def client(name: str, patience: float | None = None) -> Client:
@@ -121,16 +140,29 @@ def wait(name: str) -> None:
     Raises:
         LabError: it does not; the text is its log.
     """
+    _until(name, lambda: bool(client(name).get("/version")))
+
+
+def wait_for_nodes(names: Sequence[str]) -> None:
+    """Wait until the manager has heard all of its machines."""
+    _until(MANAGER, lambda: [one["Status"]["State"] for one in client(MANAGER).get("/nodes")]
+           == ["ready"] * len(names))  # fmt: skip
+
+
+def _until(name: str, what: Callable[[], bool]) -> None:
     ends = time.monotonic() + SECONDS
-    while True:
-        try:
-            client(name).get("/version")
-            return
-        except LabError:
-            if time.monotonic() > ends:
-                log = files.read(f"{HOME}/{name}.log")[-2000:]
-                raise LabError(f"the daemon of {name} did not begin: {log}") from None
-            time.sleep(0.05)
+    while not _is(what):
+        if time.monotonic() > ends:
+            log = files.read(f"{HOME}/{name}.log")[-2000:]
+            raise LabError(f"the daemon of {name} did not begin: {log}")
+        time.sleep(0.05)
+
+
+def _is(what: Callable[[], bool]) -> bool:
+    try:
+        return what()
+    except LabError:  # nobody is there yet
+        return False
 
 
 def import_images(names: Sequence[str]) -> None:
