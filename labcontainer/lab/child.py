@@ -229,8 +229,8 @@ becoming: Stage | None = None
 
 def start(job: Job) -> Running:
     """Fork a child that does the job."""
-    output, answers, asks = os.pipe(), os.pipe(), os.pipe()
     kept = () if becoming is None else (becoming.prepare(),)
+    output, answers, asks = os.pipe(), os.pipe(), os.pipe()
     pid = os.fork()
     if pid:
         for fd in (output[1], answers[1], asks[0]):

@@ -297,7 +297,7 @@ def _case(task: Task, limits: Limits) -> Case:
         "names": item.bound,
         "code": task.code,
         "seed": task.seed,
-        "limits": limits.replace(seconds=math.ceil(item.seconds)).as_dict(),
+        "limits": limits.replace(seconds=max(2, math.ceil(item.seconds / 2))).as_dict(),
     }
     return Case(json.dumps(order).encode(errors="replace"), item.seconds, task.work)
 

@@ -28,6 +28,7 @@ from labcontainer.engine import request
 from labcontainer.kernel import files, syscalls
 from labcontainer.kernel.flags import CLONE, MS, PR
 from labcontainer.lab import apart
+from labcontainer.lab.limits import scaled
 from labcontainer.record import Record
 
 FIRST_UID = 2_000_000_000  # above all ranges that useradd(8) and systemd give away
@@ -92,7 +93,7 @@ class Room:
         for group in self.groups:
             group.kill()
             group.delete()
-        shutil.rmtree(self.path, ignore_errors=True)
+        _remove(self.path)
 
     def _prepare_slots(self) -> None:
         layout = cgroups.detect()
@@ -122,6 +123,18 @@ class Room:
                 cpu_period=100_000,
             )
         )
+
+
+def _remove(path: str) -> None:
+    """Remove the room. A container that was killed has a watcher, which may still be tidying up."""
+    for _ in range(100):
+        for folder, _, _ in os.walk(path):
+            with contextlib.suppress(OSError):
+                os.chmod(folder, 0o700)  # an overlay's work directory has no mode at all
+        shutil.rmtree(path, ignore_errors=True)
+        if not os.path.exists(path):
+            return
+        time.sleep(0.05)
 
 
 # --- the root file system -----------------------------------------------------------------------
@@ -239,7 +252,7 @@ class Container:
     def __init__(self, room: Room, slot: int, case: Case) -> None:
         self.slot = slot
         self.began = time.monotonic()
-        self.deadline = self.began + case.seconds + GRACE
+        self.deadline = self.began + scaled(case.seconds) + GRACE
         self._group = room.groups[slot] if slot < len(room.groups) else None
         self._killed = self._oom_kills()
         self._limit = ""
