@@ -78,16 +78,29 @@ class Cache:
             names = [name for name in os.listdir(self.path) if len(name) == 64]
         except FileNotFoundError:
             return []
-        return [(name, os.stat(f"{self.path}/{name}").st_mtime) for name in names]
+        found = []
+        for name in names:
+            try:
+                found.append((name, os.stat(f"{self.path}/{name}").st_mtime))
+            except FileNotFoundError:
+                continue  # pruned meanwhile
+        return found
 
     def prune(self, unused_for: float = 0) -> tuple[int, int]:
         """Forget what was not used for so many seconds: (steps, bytes that became free)."""
         before = self._store.disk_usage()
         old = [key for key, used in self.entries() if used <= time.time() - unused_for]
-        for key in old:
-            os.unlink(f"{self.path}/{key}")
+        count = sum(map(self._forget, old))
         self._store.collect()
-        return len(old), max(before - self._store.disk_usage(), 0)
+        return count, max(before - self._store.disk_usage(), 0)
+
+    def _forget(self, key: str) -> bool:
+        """Forget a result; false where another prune was quicker."""
+        try:
+            os.unlink(f"{self.path}/{key}")
+        except FileNotFoundError:
+            return False
+        return True
 
 
 def _layer(found: dict[str, object]) -> Layer:

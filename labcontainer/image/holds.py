@@ -57,7 +57,10 @@ def held(store: Store) -> dict[str, int]:
         return found
     for name in names:
         if len(name) == 64:
-            found[f"sha256:{name}"] = os.stat(f"{folder(store)}/{name}").st_mtime_ns
+            try:
+                found[f"sha256:{name}"] = os.stat(f"{folder(store)}/{name}").st_mtime_ns
+            except FileNotFoundError:
+                continue  # released meanwhile
     return found
 
 

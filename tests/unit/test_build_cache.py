@@ -19,7 +19,7 @@ from labcontainer.build.errors import RunError
 from labcontainer.build.options import Options, Secret
 from labcontainer.build.progress import Built, Classic, Done, Entered, Event, Plain
 from labcontainer.build.runner import Program
-from labcontainer.image import diff, packing
+from labcontainer.image import diff, holds, packing
 from labcontainer.image.packing import Layer
 from labcontainer.image.store import Image, Store
 from labcontainer.image.tarformat import Entry
@@ -140,6 +140,31 @@ def test_prune_forgets_what_was_not_used(store: Store) -> None:
 
 
 # --- digests of files -----------------------------------------------------------------------------
+
+
+def test_two_prune_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one has listed, the other has taken away by then."""
+    cache = Cache(store)
+    for key in ("a" * 64, "b" * 64):
+        cache.put(key, Cached("2026-01-01T00:00:00Z", None))
+    monkeypatch.setattr(os, "listdir", lambda path: [*_names(path), "c" * 64])  # gone since
+    assert {key for key, _ in cache.entries()} == {"a" * 64, "b" * 64}
+    entries = cache.entries()
+    monkeypatch.setattr(cache, "entries", lambda: entries)
+    os.unlink(f"{cache.path}/{'a' * 64}")
+    assert cache.prune()[0] == 1
+
+
+def test_a_hold_that_is_released_while_all_are_listed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.makedirs(holds.folder(store))
+    monkeypatch.setattr(os, "listdir", lambda path: [*_names(path), "c" * 64])
+    assert holds.held(store) == {}
+
+
+def _names(path: str) -> list[str]:
+    return [entry.name for entry in os.scandir(path)]
 
 
 def test_untouched_file_is_not_read_again(place: Path, tmp_path: Path) -> None:
