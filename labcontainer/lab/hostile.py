@@ -5,7 +5,7 @@
         seen = stage.seen(program, verdict)              # "" or the fact that tells that it won
 
 Every program ends by itself or at the outer limits of `run`: none can hurt the machine, also where
-a sandbox is wrong. None asks for more than 160 MiB, 40 processes and 48 MB of files.
+a sandbox is wrong. None asks for more than 112 MiB, 24 processes and 24 MB of files.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from labcontainer.record import Record
 
 OUTER = {"RLIMIT_CPU": 20, "RLIMIT_DATA": 1 << 30, "RLIMIT_NPROC": 2000}  # of any judge
 BRIEF = 0.5  # seconds for what never ends by itself: so it is no race
-PATIENCE = 60.0  # seconds for a judge that does not come back
+PATIENCE = 90.0  # seconds for a judge that does not come back
 LATE = {"ended": "late"}
 SENT = "sent:"  # what a program's word begins with: /proc/PID/cmdline shows it
 
@@ -82,7 +82,7 @@ HOSTILE = (
         "import os, signal\n"
         "made = []\n"
         "try:\n"
-        "    while len(made) < 40:\n"
+        "    while len(made) < 24:\n"
         "        made.append(os.fork())\n"
         "        if made[-1] == 0: signal.pause()\n"
         "    print('WON', flush=True)\n"
@@ -93,19 +93,19 @@ HOSTILE = (
     ),
     Program(
         "hog",
-        "touches 160 MiB",
-        "kept = [b'x' * (1 << 20) for _ in range(160)]\n"
+        "touches 112 MiB",
+        "kept = [b'x' * (1 << 20) for _ in range(112)]\n"
         "print('WON')\n",
         "Is RLIMIT_AS set, before the exec?",
     ),
     Program(
-        "flood", "prints a MiB", "print('x' * (1 << 20))\n",
+        "flood", "prints 256 KiB", "print('x' * (1 << 18))\n",
         "The judge must not read more than `output`, and not read on until the end.",
     ),
     Program(
         "filler",
         "fills the disk with files of 1 MB",
-        "for number in range(48):\n"
+        "for number in range(24):\n"
         "    open(f'fill{number}', 'wb').write(bytes(1 << 20))\n"
         "print('WON')\n",
         "Each file is small enough for RLIMIT_FSIZE. How large is the tmpfs at /tmp?",
@@ -219,7 +219,7 @@ HONEST = (
         says="0\n1\n2\n",
     ),
     Program(
-        "roomy", "fills 40 MB", "print(len(b'x' * 40_000_000))\n", honest=True, says="40000000\n"
+        "roomy", "fills 20 MB", "print(len(b'x' * 20_000_000))\n", honest=True, says="20000000\n"
     ),
     Program(
         "words", "prints UTF-8", "print('Grüße, 안녕하세요')\n",
