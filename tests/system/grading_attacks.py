@@ -18,7 +18,7 @@ MARK = ""  # an argument by which a process is found
 PORT = 0  # of a server on this machine's loopback
 ABSTRACT = ""  # the name of a server on a Unix socket
 PATHS: list[str] = []  # of this machine, which should not be there
-WORDS: list[str] = []  # that should be nowhere, written backwards
+WORDS: list[str] = []  # that should be nowhere; as patterns, for the words themselves are then here
 
 EARLY_PRINT = "class Early:\n    print(VERDICT)\n"
 EARLY_PATCH = """\
@@ -167,9 +167,11 @@ def answers(name: str) -> str:
 
 def finds(name: str) -> None:
     import os
+    import re
     import sys
 
-    found, words = [], [word[::-1] for word in WORDS]
+    found = []
+    words = [re.compile(word.encode()) for word in WORDS]
     for top, folders, files in os.walk("/"):
         if top in ("/usr", "/proc", "/sys", "/dev", sys.prefix):
             folders[:] = []
@@ -178,11 +180,11 @@ def finds(name: str) -> None:
             found.append(top)
         for file in files:
             try:
-                with open(os.path.join(top, file), errors="replace") as opened:
+                with open(os.path.join(top, file), "rb") as opened:
                     content = opened.read(1 << 24)
             except OSError:
                 continue
-            found += [f"{top}/{file}" for word in words if word in content]
+            found += [f"{top}/{file}" for word in words if word.search(content)]
     found += [path for path in PATHS if os.path.exists(path)]
     with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb") as memory:
         for line in maps:
@@ -193,7 +195,7 @@ def finds(name: str) -> None:
                     data = memory.read(last - first)
                 except OSError:
                     continue
-                found += [f"memory: {word}" for word in words if word.encode() in data]
+                found += [f"memory: {word}" for word in words if word.search(data)]
     raise LookupError("found " + ", ".join(found))
 
 

@@ -72,7 +72,7 @@ class Class:
             PORT=self.host.getsockname()[1],
             ABSTRACT=self.abstract,
             PATHS=[str(self.home), f"{TOP}/tests", f"{TOP}/notebooks", "/home", "/var/lib"],
-            WORDS=[word[::-1] for word in words],
+            WORDS=[f"{word[:9]}[{word[9]}]{word[10:]}" for word in words],
         )
         self.hand_in(attack.__name__, code)
 
