@@ -11,7 +11,7 @@ import os
 
 SLOWER = 8  # times as long as anywhere else a lesson's step may take in a machine that is played
 LOAD = "/proc/loadavg"
-BUSIEST = 10.0  # times: who waits for what never comes waits so much longer, too
+BUSIEST = 6.0  # times: who waits for what never comes waits so much longer, too
 
 
 def scaled(seconds: float, slow: bool = False) -> float:
@@ -20,12 +20,12 @@ def scaled(seconds: float, slow: bool = False) -> float:
 
 
 def busy() -> float:
-    """How many want each processor, but not less than one: in the last minute, or at this moment
-    if that are more (proc_loadavg(5))."""
+    """How many times as long a limit is: once for each two that want a processor, in the last
+    minute or at this moment (proc_loadavg(5)). Limits leave room for one beside a step."""
     with open(LOAD) as file:
         minute, _, _, runnable, _ = file.read().split()
     wanting = max(float(minute), int(runnable.partition("/")[0]) - 1)  # without us
-    return min(max(wanting / len(os.sched_getaffinity(0)), 1.0), BUSIEST)
+    return min(max(wanting / len(os.sched_getaffinity(0)) / 2, 1.0), BUSIEST)
 
 
 @functools.cache

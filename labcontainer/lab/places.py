@@ -14,6 +14,7 @@ from typing import Any
 
 from labcontainer.kernel import netlink, syscalls
 from labcontainer.kernel.flags import CLONE
+from labcontainer.lab import limits
 
 PATIENCE = 1.5  # seconds that a packet may take; a cable without an end answers nothing
 FORWARD = "/proc/sys/net/ipv4/ip_forward"
@@ -75,7 +76,7 @@ class Place:
             socket.AF_INET, kind, protocol
         ).detach()
         made = socket.socket(fileno=netlink.call_in(self.fd, make))
-        made.settimeout(PATIENCE)
+        made.settimeout(PATIENCE * limits.busy())
         return made
 
     def listens(self, port: int) -> socket.socket:
@@ -122,12 +123,18 @@ def new(name: str) -> Place:
         os.waitpid(pid, 0)
 
 
-def reaches(client: Place, address: str, port: int, server: socket.socket) -> str:
-    """Call an address from a place: whom the server saw, or "error: " and why there was no call."""
+def reaches(
+    client: Place, address: str, port: int, server: socket.socket, patience: float = 0
+) -> str:
+    """Call an address from a place: whom the server saw, or "error: " and why there was no call.
+
+    `patience` is for calls that can't succeed: no busy machine changes that.
+    """
     with client.make_socket() as calling:
+        calling.settimeout(patience or calling.gettimeout())
         try:
             calling.connect((address, port))
-            server.settimeout(PATIENCE)
+            server.settimeout(PATIENCE * limits.busy())
             answered, peer = server.accept()
         except OSError as error:
             return f"error: {error.strerror or error}"

@@ -157,8 +157,8 @@ def test_lessons_run_here_unless_somebody_says_otherwise(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(
     ("loadavg", "times"),
-    [("0.50 0.40 0.30 1/200 4711", 1), ("6.00 2.00 1.00 3/200 4711", 3),
-     ("0.10 0.10 0.10 9/200 4711", 4), ("99.0 99.0 99.0 90/200 4711", limits.BUSIEST)],
+    [("3.50 0.40 0.30 4/200 4711", 1), ("12.00 2.00 1.00 3/200 4711", 3),
+     ("0.10 0.10 0.10 9/200 4711", 2), ("99.0 99.0 99.0 90/200 4711", limits.BUSIEST)],
 )  # fmt: skip
 def test_limits_grow_with_what_else_wants_the_processors(
     loadavg: str, times: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -91,7 +91,8 @@ def check(trial: Trial) -> Outcome:
     ):  # fmt: skip
         name = f"_{script.lower()}"
         code = f"\n\ndef {name}(seconds, times):\n    return _scene({script}, seconds, times)\n"
-        result = trial.with_code(trial.code + code).attempt(name, seconds, times)
+        scene = trial.with_code(trial.code + code)
+        result = scene.attempt(name, seconds, times, timeout=seconds + 2)
         if not result.returned or result.value != wanted:
             return not_yet(
                 expected=f"{what}: answers {wanted[0]}, then ended with {wanted[1]}",

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from labcontainer.kernel import files
-from labcontainer.lab import child
+from labcontainer.lab import child, limits
 from labcontainer.lab.child import Job, Running
 from labcontainer.lab.exercise import Exercise, Outcome, Wrong, done, not_yet
 from labcontainer.lab.trial import LearnerError, Trial
@@ -112,7 +112,7 @@ def _start(trial: Trial, script: str) -> Running:
 
 
 def _status(trial: Trial, script: str, wanted: int, hint: str) -> Outcome | None:
-    result = _start(trial, script).wait(5)
+    result = _start(trial, script).wait(5 * limits.busy())
     if result.error or result.timed_out or not result.returned:
         raise LearnerError("run_init", result)
     if result.value == wanted:
@@ -126,9 +126,10 @@ def _status(trial: Trial, script: str, wanted: int, hint: str) -> Outcome | None
 
 
 def _zombies(trial: Trial) -> Outcome | None:
-    running = _start(trial, f"{ORPHANS} sleep 5")
-    _until(lambda: len(_children(running.pid)) >= 1, 2)
-    time.sleep(0.3)
+    left = f"{trial.room}/left"
+    running = _start(trial, f"{ORPHANS} : > {left}; exec sleep 60")
+    _until(lambda: os.path.exists(left), 3)
+    _until(lambda: len(_children(running.pid)) <= 1, 1)  # the program alone
     dead = [pid for pid in _children(running.pid) if _field(pid, "State").startswith("Z")]
     running.kill()
     if not dead:
@@ -147,7 +148,7 @@ def _passes_on(trial: Trial, code: int) -> Outcome | None:
     running = _start(trial, trap)
     _until(lambda: os.path.exists(ready), 3)
     os.kill(running.pid, signal.SIGTERM)
-    result = running.wait(2)
+    result = running.wait(limits.busy())
     if result.value == code:
         return None
     return not_yet(
@@ -160,7 +161,7 @@ def _passes_on(trial: Trial, code: int) -> Outcome | None:
 
 
 def _until(condition: Callable[[], bool], seconds: float) -> None:
-    last = time.monotonic() + seconds
+    last = time.monotonic() + seconds * limits.busy()
     while not condition() and time.monotonic() < last:
         time.sleep(0.02)
 
