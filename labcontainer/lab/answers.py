@@ -87,7 +87,9 @@ def _cells(notebook: dict[str, Any]) -> list[tuple[str, str]]:
     cells = notebook.get("cells")
     found = []
     for cell in cells if isinstance(cells, list) else []:
-        source = cell.get("source") if isinstance(cell, dict) else None
+        if not isinstance(cell, dict) or cell.get("cell_type") != "code":
+            continue
+        source = cell.get("source")
         if isinstance(source, list) and all(isinstance(line, str) for line in source):
             source = "".join(source)
         if isinstance(source, str) and source.lstrip().startswith("%%exercise"):

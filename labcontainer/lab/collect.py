@@ -117,7 +117,7 @@ def _matching(folder: Path, parts: list[str], student: str) -> Iterator[tuple[Pa
         stem = _without_ending(entry.name) if archive else entry.name
         if entry.name.startswith(".") or entry.is_symlink() or not (archive or entry.is_dir()):
             continue
-        if match := re.fullmatch(words, stem):
+        if match := re.fullmatch(words, stem, re.DOTALL):
             name = match.groupdict().get("student") or student
             yield from _matching(folder / entry.name, parts[1:], name)
 

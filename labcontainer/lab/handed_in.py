@@ -210,4 +210,6 @@ def _checked(names: Iterable[str], count: int = 0) -> None:
 def _refuse_broken(error: BaseException) -> NoReturn:
     if isinstance(error, Refused):
         raise error
-    raise Refused(f"it can't be unpacked ({error})") from None
+    raise Refused(
+        f"it can't be unpacked ({(str(error).splitlines() or ['no word'])[0][:80]})"
+    ) from None
