@@ -8,7 +8,6 @@ import resource
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from labcontainer import seccomp
 from labcontainer.kernel import memexec, syscalls
 from labcontainer.kernel.trampoline import Birth
+from tests.system.lab_home import eventually
 
 EMULATORS = {"aarch64": "qemu-aarch64", "x86_64": "qemu-x86_64"}
 Make = Callable[["Tiny"], "Tiny"]
@@ -138,12 +138,8 @@ def test_a_child_is_born_told_and_waits(made: Make, tmp_path: Path) -> None:
     os.close(door)
     child = tiny.result()
     assert child > 0
-    for _ in range(1000):  # it tells its number before it enters
-        if (tmp_path / "door").read_text() == "0":
-            break
-        time.sleep(0.01)
-    else:
-        pytest.fail("the child has not entered")
+    # It tells its number before it enters.
+    assert eventually(lambda: (tmp_path / "door").read_text() == "0"), "it has not entered"
     fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
     parent, session = int(fields[1]), int(fields[3])
     assert (parent, session) == (os.getpid(), child)
