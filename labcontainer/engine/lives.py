@@ -215,9 +215,8 @@ class Lives:
             number = hostconfig.signal_number(word or container.config["StopSignal"])
             container.stopped_by_user = True
             started, paused = container.state.started_at, container.state.status == states.PAUSED
-        if seconds is None:
-            given = container.config["StopTimeout"]
-            seconds = STOP_TIMEOUT if given is None else given
+        given = container.config["StopTimeout"] if seconds is None else seconds
+        seconds = STOP_TIMEOUT if given is None else given
         with self.attachments.bell(container) as bell:
             self._signal(container, number)
             if paused:
@@ -411,8 +410,9 @@ class Lives:
         for thread in threads:
             thread.join()
         for one in running:
-            one.stopped_by_user = False
-            self._save(one)
+            with one.lock:  # what follows from its end (--rm) is done too
+                one.stopped_by_user = False
+                self._save(one)
 
     def _runs(self, container: Container) -> bool:
         with container.lock:  # a start that is under way is waited for

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -92,6 +93,23 @@ def test_nothing_is_started_again_while_the_daemon_ends(lives: Lives, box: Conta
     assert lives._restarts._timers == {}
     lives._start_again(box)
     assert box.restart_count == 0
+
+
+def test_what_follows_from_an_end_is_done_before_the_daemon_ends(
+    lives: Lives, box: Container
+) -> None:
+    """`docker run --rm`: its record is deleted while the file of records is still open."""
+    removed: list[Container] = []
+
+    def remove(container: Container) -> None:
+        time.sleep(0.2)
+        removed.append(container)
+
+    lives.removed = remove
+    box.host["AutoRemove"] = True
+    box.config = EndsMeanwhile(lives, box)
+    lives.shut_down([box])
+    assert removed == [box]
 
 
 # --- what is asked over HTTP ----------------------------------------------------------------------
