@@ -13,12 +13,15 @@ yet to be written; the cells that need it are tagged `raises-exception`, so that
 from __future__ import annotations
 
 import ast
+import functools
+import itertools
 import json
 import os
 import re
 import shutil
 import tarfile
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,8 @@ from labcontainer.record import Record
 
 ROOT = Path(__file__).resolve().parents[2]
 BESIDE = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE", "binder")
+HIDDEN = "exercises"
+TELLING_LINES = 25  # characters of two lines: `pass` and `else:` tell nothing
 TELLING = 120  # characters of a statement's tree: `return found` tells nothing
 MAY_FAIL = "raises-exception"
 
@@ -65,7 +70,7 @@ def release(
     if unknown := set(hide) - {item.id for item in items}:
         raise UsageError(f"--hide {', '.join(sorted(unknown))}: not in this release")
     students = _students(seeds)
-    hidden = tuple(item.id for item in items if item.id in hide or tells(item))
+    hidden = tuple(item.id for item in items if item.id in hide or tells(item, items))
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".release-", dir=target.parent) as made:
         top = Path(made, target.name.removesuffix(".tar.gz"))
@@ -135,7 +140,7 @@ def _write(
 
 
 def _not_given_out(_: str, names: list[str]) -> list[str]:
-    return [name for name in names if name in ("exercises", "__pycache__")]
+    return [name for name in names if name in (HIDDEN, "__pycache__")]
 
 
 _KEPT = ("own", "replaces", "names", "hints", "needs", "writes", "errors", "seconds")
@@ -162,14 +167,33 @@ def without_solution(item: Exercise, with_check: bool) -> str:
 # --- what a check tells -------------------------------------------------------------------------
 
 
-def tells(item: Exercise) -> bool:
-    """Whether the check's text has a statement of the solution, be it with other variables.
-
-    Some checks compute what they expect as the solution does, or run the solution itself.
-    """
+def tells(item: Exercise, items: Sequence[Exercise]) -> bool:
+    """Whether the check's text tells a solution: the exercise's own, be it with other variables, as
+    checks that compute what they expect; or two lines of anybody's, one under the other."""
     check = str(judge.check_of(item)["check"])
     own = _statements(item.solution) - _statements(item.hole)
-    return bool(own & (_statements(check) | set().union(*map(_statements, _programs(check)))))
+    if own & (_statements(check) | set().union(*map(_statements, _programs(check)))):
+        return True
+    return not _pairs(check).isdisjoint(set().union(*map(secret_lines, items)))
+
+
+@functools.cache
+def secret_lines(item: Exercise) -> frozenset[str]:
+    """What only the solution has: each line with the one after it. The package may be read."""
+    return frozenset(_pairs(item.solution) - _pairs(item.hole) - _lines_of_the_package())
+
+
+@functools.cache
+def _lines_of_the_package() -> set[str]:
+    modules = (ROOT / "labcontainer").rglob("*.py")
+    return set().union(*(_pairs(one.read_text()) for one in modules if one.parent.name != HIDDEN))
+
+
+def _pairs(text: str) -> set[str]:
+    plain = text.replace("\\n", "\n").replace("\\'", "'").replace('\\"', '"')
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    pairs = itertools.pairwise(lines)
+    return {f"{one}\n{two}" for one, two in pairs if len(one + two) > TELLING_LINES}
 
 
 def _programs(text: str) -> Iterator[str]:
@@ -182,7 +206,8 @@ def _programs(text: str) -> Iterator[str]:
 def _statements(text: str) -> set[str]:
     """Every statement that tells something, without the names of variables."""
     try:
-        tree = ast.parse(text)
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            tree = ast.parse(text)  # of a part of a program, escapes may make no sense
     except SyntaxError:
         return set()
     dumps = [_nameless(node) for node in ast.walk(tree) if isinstance(node, _SIMPLE)]
