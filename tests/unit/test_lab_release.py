@@ -49,10 +49,15 @@ def in_the_package() -> set[str]:
     return found
 
 
+@functools.cache
+def in_checks() -> set[str]:
+    return set().union(*(pairs(str(judge.check_of(item)["check"])) for item in EVERY))
+
+
 def secrets(item: Exercise) -> set[str]:
-    """Pairs of lines that only the solution and the known-wrong answers have."""
-    codes = (item.solution, *(wrong.code for wrong in item.wrong))
-    return set().union(*map(pairs, codes)) - in_the_package()
+    """Pairs of lines that only the solution has, or the known-wrong answers and no check."""
+    wrong = set().union(*(pairs(one.code) for one in item.wrong)) - in_checks()
+    return (pairs(item.solution) | wrong) - in_the_package()
 
 
 @pytest.fixture(scope="module")
