@@ -182,9 +182,11 @@ class Networks:
 
     def users(self, network: Document, *, running: bool = False) -> list[Container]:
         """The containers that are to be on a network, or that are on it now."""
+        name = network["Name"]
         return [
             one for one in self.containers.all()
-            if network["Name"] in one.endpoints and (one.state.running or not running)
+            if (place := one.endpoints.get(name)) is not None
+            and (one.state.running or place["EndpointID"] or not running)  # or it is starting
         ]  # fmt: skip
 
     def remove(self, word: str) -> None:

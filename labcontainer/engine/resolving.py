@@ -55,10 +55,11 @@ def has_names(container: Container) -> bool:
 
 
 def names_of(container: Container, network: str) -> list[str]:
-    """What a container is called on a network; nothing on those without names."""
-    if network in BUILT_IN:
+    """What a container is called on a network; nothing where it is not, or has no name."""
+    place = container.endpoints.get(network)  # it may just have left
+    if place is None or network in BUILT_IN:
         return []
-    aliases = container.endpoints[network]["Aliases"] or ()
+    aliases = place["Aliases"] or ()
     found = [container.name, *aliases, container.id[:12], container.config["Hostname"]]
     return list(dict.fromkeys(name for name in found if name))
 
@@ -68,20 +69,21 @@ def table(container: Container, everybody: Iterable[Container]) -> dict[str, lis
     found: dict[str, list[str]] = {}
     for other in everybody:
         for network, place in list(other.endpoints.items()):
-            if network not in container.endpoints or not place["IPAddress"]:
+            own = container.endpoints.get(network)
+            if own is None or not place["IPAddress"]:
                 continue
             ips = [ip for ip in (place["IPAddress"], place["GlobalIPv6Address"]) if ip]
             names = names_of(other, network)
             full = [f"{name}.{network}" for name in names]
-            for name in (*names, *full, *_links(container, network, other)):
+            for name in (*names, *full, *_links(container, own, other)):
                 known = found.setdefault(name.lower(), [])
                 known += [ip for ip in ips if ip not in known]
     return found
 
 
-def _links(container: Container, network: str, other: Container) -> list[str]:
-    """What a container calls another one by its own `--link NAME:ALIAS`."""
-    words = [*(container.endpoints[network]["Links"] or ()), *(container.host["Links"] or ())]
+def _links(container: Container, own: Document, other: Container) -> list[str]:
+    """What a container calls another one by its own `--link NAME:ALIAS`; `own` is its place."""
+    words = [*(own["Links"] or ()), *(container.host["Links"] or ())]
     pairs = (word.removeprefix("/").partition(":") for word in words)
     return [alias or name for name, _, alias in pairs
             if name in (other.name, other.id, other.id[:12])]  # fmt: skip

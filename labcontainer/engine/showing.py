@@ -205,7 +205,7 @@ def _volume(_names: ancestry.Names, container: Container, values: list[str]) -> 
 def _network(_names: ancestry.Names, container: Container, values: list[str]) -> bool:
     return any(
         value == name or (value and str(place.get("NetworkID", "")).startswith(value))
-        for name, place in container.endpoints.items()
+        for name, place in list(container.endpoints.items())
         for value in values
     )
 

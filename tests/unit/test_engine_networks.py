@@ -176,7 +176,11 @@ def test_what_is_removed(networks: Networks, few: Few) -> None:
     on(few.add("one"), networks, "own", "10.9.0.2")
     with pytest.raises(ForbiddenError, match=r'has active endpoints \(name:"one"'):
         networks.remove("own")
-    few.found[0].state = State(status="exited")
+    few.found[0].state = State(status="created")  # its start is under way
+    few.found[0].endpoints["own"]["EndpointID"] = "e"
+    with pytest.raises(ForbiddenError, match="has active endpoints"):
+        networks.remove("own")
+    few.found[0].endpoints["own"]["EndpointID"] = ""
     networks.remove("own")
     with pytest.raises(errors.NotFoundError, match="network own not found"):
         networks.remove("own")
@@ -304,6 +308,23 @@ def test_names_of_all_networks_that_are_shared(networks: Networks, few: Few) -> 
     assert found["same"] == ["10.9.0.3", "10.8.0.3"]
     assert "apart" not in found
     assert "two" not in resolving.table(one, few.all())
+
+
+def test_names_while_a_container_leaves_a_network(networks: Networks, few: Few) -> None:
+    """The name server's one thread would end with a KeyError."""
+
+    class Leaving(dict[str, Any]):
+        def items(self) -> Any:
+            found = list(super().items())
+            self.clear()
+            return found
+
+    networks.create({"Name": "left"})
+    asks, leaves = few.add("asks"), few.add("leaves")
+    on(asks, networks, "left", "10.9.0.2")
+    on(leaves, networks, "left", "10.9.0.3")
+    leaves.endpoints = Leaving(leaves.endpoints)
+    assert "leaves" not in resolving.table(asks, few.all())
 
 
 def test_names_are_made_anew_only_after_a_change() -> None:
