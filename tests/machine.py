@@ -157,7 +157,7 @@ def _names(folder: str) -> list[str]:
 
 def _output(*argv: str) -> str | None:
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     except OSError:
         return None
     return done.stdout if done.returncode == 0 else None

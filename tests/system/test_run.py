@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from labcontainer.engine import leftovers
 from tests.system import lab_home
 from tests.system.lab_home import LabHome
 
@@ -419,10 +420,11 @@ def test_nothing_stays_after_kill_9(lab: LabHome, pid: str) -> None:
 
 def test_next_start_cleans_up_when_the_watcher_was_killed_too(lab: LabHome) -> None:
     program = lab.start("--network", "none", "busybox", "sh", "-c", f"{READY} exec sleep 23456")
-    owners = Path(lab.home, "single", lab.running()[0], "owners").read_text().split()[::2]
-    for owner in reversed(owners):
+    path = f"{lab.home}/single/{lab.running()[0]}"
+    for owner in reversed(Path(path, "owners").read_text().split()[::2]):
         os.kill(int(owner), signal.SIGKILL)
     program.communicate()
+    assert lab_home.eventually(lambda: not leftovers.is_owned(path)), "they outlive SIGKILL"
     assert lab.running() != []
     assert lab.run("busybox", "true").returncode == 0
     assert left(lab, "23456") == []

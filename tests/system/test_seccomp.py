@@ -325,7 +325,7 @@ def test_a_containers_listener_gets_state_and_descriptor(tmp_path: Path, rootfs:
         with socket.socket(socket.AF_UNIX) as server, ThreadPoolExecutor() as pool:
             server.bind(path)
             server.listen()
-            server.settimeout(30)
+            server.settimeout(60)
             running = pool.submit(home.run, bundle)
             peer, _ = server.accept()
             with peer:

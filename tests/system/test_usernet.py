@@ -35,7 +35,10 @@ def a_users_container(room: str) -> int:
         files.write("/proc/self/uid_map", f"0 {USER} 1")
         os.write(tell, b"x")
         signal.pause()
+        os._exit(0)
+    os.close(tell)  # so that its end, too, is read
     assert os.read(ready, 1) == b"x"
+    os.close(ready)
     # The machine's own device may be root's alone: one of the same number for everybody.
     os.mknod(f"{room}/tun", stat.S_IFCHR | 0o666, os.makedev(10, 200))
     os.chmod(f"{room}/tun", 0o666)
