@@ -49,13 +49,14 @@ SLOW = os.uname().release.endswith("um")  # a user-mode kernel: a page fault tak
 LIMITS: dict[str, Any] = {
     "seconds": 8 if SLOW else 2,  # of the processor
     "wall": 60.0,  # of the clock on the wall: for who sleeps
-    "memory": 48 << 20,
+    "memory": 48 << 20,  # of each process
+    "together": 128 << 20,  # of all of them, where a group counts it
     "processes": 8,  # at once, with the box's PID 1
     "files": 32,  # open ones
     "file": 8 << 20,  # the largest
     "disk": 16 << 20,  # all of /tmp
     "output": 64 << 10,
-    "group": "",  # a cgroup of the judge's, where there can be one: memory of all together
+    "group": "",  # the name of a cgroup of the judge's, where there can be one
 }
 
 
@@ -295,7 +296,7 @@ def new_group(limits: dict[str, Any]) -> cgroups.Cgroup | None:
     group = cgroups.Cgroup(limits["group"], layout)
     group.create()
     try:
-        memory = limits["memory"]
+        memory = limits["together"]
         group.apply(cgroups.Limits(memory=memory, memory_swap=memory, pids=limits["processes"]))
     except (LabError, OSError):
         group.delete()
