@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator
 
 from labcontainer import errors
 from labcontainer.client import http
+from labcontainer.cluster import placement
 from labcontainer.cluster.manager import Manager
 from labcontainer.cluster.nodes import Agent
 from labcontainer.cluster.state import TaskRecord
 from labcontainer.daemon.call import Call, Stream
 
+BEFORE = (placement.PENDING, placement.ASSIGNED, placement.PREPARING)
 ASKED = ("stdout", "stderr", "follow", "since", "tail", "timestamps")  # passed on as they are
 
 
@@ -68,7 +70,7 @@ def _tell(
                 found = [
                     record
                     for record in manager.state.tasks.values()
-                    if wanted(record) and record.container and record.id not in followed
+                    if wanted(record) and _speaks(record) and record.id not in followed
                 ]
             new = [_Reader(call, manager.agents[record.node], record, out, tty)
                    for record in found]  # fmt: skip
@@ -85,6 +87,11 @@ def _tell(
     finally:
         for reader in readers:
             reader.close()
+
+
+def _speaks(record: TaskRecord) -> bool:
+    """Whether its container was started: the log of one that was not yet ends at once."""
+    return bool(record.container) and record.task.state not in BEFORE
 
 
 def _wait(call: Call, bell: int) -> set[int]:

@@ -13,6 +13,7 @@ from labcontainer import errors
 from labcontainer.cluster import containers, placement, reconcile, specification
 from labcontainer.cluster.manager import Manager
 from labcontainer.cluster.state import NodeRecord, Remembered, ServiceRecord, UpdateStatus, new_id
+from labcontainer.engine import naming
 
 Document = dict[str, Any]
 
@@ -33,16 +34,17 @@ def _check(spec: Document) -> None:
 
 
 def create_service(manager: Manager, spec: Document, auth: str = "") -> ServiceRecord:
-    """Want a service.
+    """Want a service; one without a name gets one.
 
     Raises:
         UsageError, UnsupportedError: it can't be. ExistsError: its name is taken.
     """
-    _check(spec)
-    spec.setdefault("Mode", {"Replicated": {"Replicas": 1}})
-    spec.setdefault("Labels", {})
+    spec = {"Labels": {}, "Mode": {"Replicated": {"Replicas": 1}}, **spec}
     with manager.lock:
-        if any(one.name == spec["Name"] for one in manager.state.services.values()):
+        names = {one.name for one in manager.state.services.values()}
+        spec["Name"] = spec.get("Name") or naming.choose(names.__contains__)
+        _check(spec)
+        if spec["Name"] in names:
             raise errors.ExistsError(
                 f"name conflicts with an existing object: service {spec['Name']} already exists"
             )

@@ -36,8 +36,6 @@ REFUSED = (
     ("TaskTemplate.RestartPolicy.Window", ("restart window", "all attempts count")),
     ("TaskTemplate.PluginSpec", ("plugins", "services are of containers")),
     ("TaskTemplate.NetworkAttachmentSpec", ("network attachments", "services are of containers")),
-    ("Mode.ReplicatedJob", ("mode replicated-job", "services run until they are removed")),
-    ("Mode.GlobalJob", ("mode global-job", "services run until they are removed")),
 )  # fmt: skip
 
 
@@ -64,6 +62,8 @@ def check(spec: Document) -> None:
     for path, words in REFUSED:
         if dig(spec, path):
             raise errors.UnsupportedError(*words)
+    for mode in (spec.get("Mode") or {}).keys() - {"Replicated", "Global"}:
+        raise errors.UnsupportedError(f"mode {mode}", "services run until they are removed")
     networks = [one.get("Target") for one in dig(spec, "TaskTemplate.Networks") or ()]
     if len(networks) > 1 or not set(networks) <= set(PREDEFINED):
         raise errors.UnsupportedError(*NO_NETWORK)
