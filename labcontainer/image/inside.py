@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Maps = tuple[tuple[IdMap, ...], tuple[IdMap, ...]]
 
+PATIENCE = 10.0  # seconds in which a thread that was joined gets a processor to end on
+
 
 def is_root() -> bool:
     """Whether this process may give files away: root, or root of its user namespace."""
@@ -78,9 +80,8 @@ def _wait_for_threads() -> None:
     """
     import time
 
-    for _ in range(200):
-        if len(os.listdir("/proc/self/task")) == 1:
-            return
+    ends = time.monotonic() + PATIENCE
+    while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < ends:
         time.sleep(0.001)
 
 

@@ -99,7 +99,10 @@ def _processes() -> list[int]:
 
 
 def _status(pid: int, field: str) -> list[str]:
-    lines = files.read(f"/proc/{pid}/status").splitlines()
+    try:
+        lines = files.read(f"/proc/{pid}/status").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return []  # it has ended since
     return next(line.split()[1:] for line in lines if line.startswith(f"{field}:"))
 
 
