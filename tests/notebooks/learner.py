@@ -26,6 +26,10 @@ ORDINARY = 1000
 # Nothing but what hangs takes so long: what may be used is counted in processor time.
 SECONDS_A_CELL = 300
 HANGS = 900
+# What reads notebooks imports jsonschema, which builds a grammar of addresses for a check that no
+# notebook needs: two thirds of the processor time of a run's start.
+LEAN = "import sys; sys.modules['rfc3987_syntax'] = None\n"
+PYTEST = f"{LEAN}import pytest; sys.exit(pytest.console_main())"
 # Judges each (id, code) of a list on standard input; one outcome a line.
 JUDGE = """
 import json, sys
@@ -103,7 +107,7 @@ def nbval(path: Path, seconds: int = SECONDS_A_CELL) -> list[str]:
     """The command that runs a notebook and compares its outputs with the stored ones."""
     options = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", f"--rootdir={path.parent}"]
     options += ["--nbval", "--nbval-current-env", f"--nbval-sanitize-with={SANITIZE}"]
-    return [sys.executable, "-m", "pytest", *options, f"--nbval-cell-timeout={seconds}", str(path)]
+    return [sys.executable, "-c", PYTEST, *options, f"--nbval-cell-timeout={seconds}", str(path)]
 
 
 def code_cells(notebook: Any) -> list[Any]:

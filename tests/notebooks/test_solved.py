@@ -16,6 +16,7 @@ import pytest
 from labcontainer.lab.exercise import NOT_CHECKED, every, find
 from tests.notebooks.learner import (
     HANGS,
+    LEAN,
     NOTEBOOKS,
     SECONDS_A_CELL,
     Learner,
@@ -42,7 +43,7 @@ def solved(path: Path, home: Path) -> Path:
 def run(student: Learner, path: Path) -> list[str]:
     """Run it as `author execute` does, in the student's own home; the texts of its outputs."""
     say = (
-        "import sys; from pathlib import Path; from labcontainer.lab import author;"
+        f"{LEAN}from pathlib import Path; from labcontainer.lab import author;"
         "import nbformat; from nbclient import NotebookClient;"
         "path = Path(sys.argv[1]); notebook = nbformat.read(path, as_version=4);"
         f"NotebookClient(notebook, timeout={SECONDS_A_CELL}, kernel_name='python3',"
