@@ -257,10 +257,11 @@ class Container:
         self._killed = self._oom_kills()
         self._limit = ""
         self._texts: dict[int, bytearray] = {}
+        work = _copy_of(case.work, f"{room.path}/work-{slot}")
         given, self._output, self._errors = _memory_file(case.order), os.pipe(), os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            _live(room, slot, case, (given, self._output[1], self._errors[1]), self._group)
+            _live(room, slot, work, (given, self._output[1], self._errors[1]), self._group)
         for fd in (given, self._output[1], self._errors[1]):
             os.close(fd)
         self._texts = {self._output[0]: bytearray(), self._errors[0]: bytearray()}
@@ -314,6 +315,20 @@ class Container:
         return self._group.oom_kills() if self._group is not None else 0
 
 
+def _copy_of(work: str, target: str) -> str:
+    """The student's modules, and those alone, where a container's user can read them; "": none."""
+    shutil.rmtree(target, ignore_errors=True)
+    modules = sorted(Path(work).glob("*.py")) if work else []
+    if not modules:
+        return ""
+    os.mkdir(target)
+    os.chmod(target, 0o755)
+    for module in modules:
+        shutil.copyfile(module, f"{target}/{module.name}")
+        os.chmod(f"{target}/{module.name}", 0o644)
+    return target
+
+
 def _memory_file(data: bytes) -> int:
     fd = os.memfd_create("order")
     with open(fd, "wb", closefd=False) as file:
@@ -323,7 +338,7 @@ def _memory_file(data: bytes) -> int:
 
 
 def _live(
-    room: Room, slot: int, case: Case, streams: tuple[int, int, int], group: cgroups.Cgroup | None
+    room: Room, slot: int, work: str, streams: tuple[int, int, int], group: cgroups.Cgroup | None
 ) -> None:
     """The life of the process that runs a container; never returns."""
     parent, status = os.getppid(), NOT_STARTED
@@ -334,7 +349,7 @@ def _live(
         syscalls.close_range(3)
         if group is not None:
             group.add(os.getpid())
-        volumes = _reach(room, case.work)
+        volumes = _reach(room, work)
         if os.geteuid() == 0:
             _become(FIRST_UID + slot)
         syscalls.prctl(PR.SET_PDEATHSIG, signal.SIGKILL)
