@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PATIENCE = 2000  # milliseconds that a killed program may take to be gone
+PATIENCE = 30_000  # milliseconds that a killed program may take to be gone
 
 
 def folder() -> str:
