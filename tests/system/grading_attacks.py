@@ -297,7 +297,10 @@ def computes(name: str) -> None:
 
 
 def tells(name: str) -> None:
-    raise LookupError(name)
+    import importlib
+
+    own = importlib.import_module("mycontainer.chroot")
+    raise LookupError(f"{name} {own.__file__}")
 
 
 # attack -> the state that it must come to, and words of what is observed. Behind a `LookupError: …`

@@ -115,6 +115,7 @@ def made(home: Path, uid: int) -> Class:
         os.chown(path, uid, uid)
     taken = some.lab("collect", "in", "all")
     assert taken.returncode == 0, taken.stderr + taken.stdout
+    os.chmod(home / "all", 0o700)
     return some
 
 
@@ -173,7 +174,8 @@ def test_each_student_has_right_answers_of_their_own(
     for who, seed in (("seed-a", "a"), ("seed-b", "b"), ("seed-c", "b")):
         monkeypatch.setenv("LABCONTAINER_SEED", seed)
         told[who] = graded[1][who]["observed"]
-        assert told[who] == f"LookupError: {student.token(f'{ATTACKED}/name')}"
+        word = student.token(f"{ATTACKED}/name")
+        assert told[who] == f"LookupError: {word} /submitted/mycontainer/chroot.py"
     assert told["seed-a"] != told["seed-b"]
 
 
