@@ -203,7 +203,10 @@ def detach(path: str) -> None:
         for identity in process:
             _end(identity)
         leftovers.remove(what)
-    os.unlink(f"{path}/network")
+    try:
+        os.unlink(f"{path}/network")
+    except FileNotFoundError:
+        pass  # two starts at once found what was abandoned
 
 
 def _end(identity: str) -> None:

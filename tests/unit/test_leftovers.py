@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labcontainer import errors
-from labcontainer.engine import leftovers
+from labcontainer.engine import connect, leftovers
 
 
 def test_claim_is_ours_until_removed(tmp_path: Path) -> None:
@@ -77,6 +77,21 @@ def test_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert leftovers.in_use("/some/root")
     leftovers.remove(path)
     assert not leftovers.in_use("/some/root")
+
+
+def test_two_may_take_a_network_back_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As two starts do that both find an abandoned container."""
+    (tmp_path / "network").write_text(f"router\n{tmp_path}/folder")
+
+    def meanwhile(_path: str) -> None:
+        monkeypatch.setattr(leftovers, "remove", lambda _path: None)
+        connect.detach(str(tmp_path))
+
+    monkeypatch.setattr(leftovers, "remove", meanwhile)
+    connect.detach(str(tmp_path))
+    assert not (tmp_path / "network").exists()
 
 
 PROGRAM = """
