@@ -120,6 +120,10 @@ def names(command: str, before: list[str]) -> list[str]:
         return [str(one["Name"]) for one in _asked("/networks") or ()]
     if command == "volume":
         return [str(one["Name"]) for one in (_asked("/volumes") or {}).get("Volumes") or ()]
+    if command == "node":
+        return [str(one["Description"]["Hostname"]) for one in _asked("/nodes") or ()]
+    if command == "service":
+        return [str(one["Spec"]["Name"]) for one in _asked("/services") or ()]
     found = _asked("/containers/json") if command in CONTAINERS else None
     return [str(one["Names"][0]).lstrip("/") for one in found or ()]
 

@@ -201,6 +201,7 @@ KINDS = {
     "network": "/networks/{}",
     "volume": "/volumes/{}",
 }
+OF_CLUSTER = {"node": "/nodes/{}", "service": "/services/{}"}  # a daemon alone has none
 
 
 def configure_inspect(parser: ArgumentParser) -> None:
@@ -252,7 +253,7 @@ def _find(client: api.Client, name: str, kinds: list[str], size: bool) -> Row | 
     for kind in kinds:
         try:
             words = {"size": True} if size and kind == "container" else {}
-            answer: Row = client.get(KINDS[kind].format(name), **words)
+            answer: Row = client.get((KINDS | OF_CLUSTER)[kind].format(name), **words)
         except api.ApiError as error:
             if error.status not in (400, 404):
                 raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,8 +28,8 @@ pytestmark = pytest.mark.requires("root", "docker", "busybox")
 
 NAMES = ("a", "b", "c")
 # The newest docker command there is, and the one of the distribution.
-DOCKERS = sorted({path for path in (shutil.which("docker"), "/usr/bin/docker")
-                  if path and os.path.exists(path)})  # fmt: skip
+DOCKERS = [path for path in dict.fromkeys((shutil.which("docker"), "/usr/bin/docker"))
+           if path and os.path.exists(path)]  # fmt: skip
 PROGRAM = ("sh", "-c", "echo hello; exec sleep 1000")
 # Nothing of a network is needed here: a container is made sooner without one. `sleep` as PID 1 does
 # not end when it is asked to, so it is not asked.
@@ -401,6 +402,58 @@ def test_what_was_ordered_before_the_manager_died_is_done(cluster: Cluster) -> N
     cluster.start()
     cluster.until("web", {"a": 2, "b": 2, "c": 2})
     assert sum(len(cluster.containers(name)) for name in NAMES) == 6, "none was made twice"
+
+
+# --- our own commands -----------------------------------------------------------------------------
+
+
+def own(cluster: Cluster, *words: str) -> str:
+    """Our own command, which must succeed."""
+    done = subprocess.run(Daemon.command(*words), env=cluster.env, capture_output=True, text=True,
+                          timeout=PATIENCE, check=False)  # fmt: skip
+    assert done.returncode == 0, f"{words}: {done.stderr}"
+    return done.stdout.strip()
+
+
+def without_times(text: str) -> list[list[str]]:
+    """The words of a table, without how long ago something was: that goes on."""
+    ago = r"(\d+|less than a|about a) (second|minute)s? ago"
+    return [re.sub(ago, "ago", line).split() for line in text.splitlines()]
+
+
+def test_our_commands_say_what_dockers_say(cluster: Cluster) -> None:
+    own(cluster, "service", "create", "--name=web", "--replicas=2", "--network=host", "--env=A=1",
+        "--stop-signal=KILL", "--restart-delay=0s", "busybox", *PROGRAM)  # fmt: skip
+    cluster.until("web", {"a": 1, "b": 1})
+    for words in (["node", "ls"], ["service", "ls"],
+                  ["node", "inspect", "a", "--format={{.Spec.Role}}"],
+                  ["service", "inspect", "web", "--format={{.Spec.Name}}"]):  # fmt: skip
+        assert own(cluster, *words) == cluster(*words)
+    for words in (["service", "ps", "web"], ["service", "ps", "--no-trunc", "web"],
+                  ["node", "ps", "a"]):  # fmt: skip
+        assert without_times(own(cluster, *words)) == without_times(cluster(*words))
+    wait_for(lambda: len(rows(cluster("service", "logs", "web"))) == 2, PATIENCE)
+    assert sorted(rows(own(cluster, "service", "logs", "web"))) == sorted(
+        rows(cluster("service", "logs", "web"))
+    )
+
+
+def test_our_commands_order_what_dockers_order(cluster: Cluster) -> None:
+    own(cluster, "service", "create", "--name=web", "--network=host", "--stop-signal=KILL",
+        "--update-monitor=1ms", "--rollback-monitor=1ms", "busybox", *PROGRAM)  # fmt: skip
+    assert own(cluster, "service", "scale", "web=3") == "web scaled to 3"
+    cluster.until("web", {"a": 1, "b": 1, "c": 1})
+    assert own(cluster, "node", "update", "--availability=drain", "--label-add=x=y", "c") == "c"
+    cluster.until("web", {"a": 2, "b": 1})
+    assert cluster.client.get("/nodes/c")["Spec"]["Labels"] == {"x": "y"}
+    own(cluster, "service", "update", "--env-add=A=1", "--label-add=b=2", "web")
+    wait_for(lambda: state(cluster) == "completed", PATIENCE)
+    spec = cluster.client.get("/services/web")["Spec"]
+    assert (spec["TaskTemplate"]["ContainerSpec"]["Env"], spec["Labels"]) == (["A=1"], {"b": "2"})
+    own(cluster, "service", "rollback", "web")
+    wait_for(lambda: state(cluster) == "rollback_completed", PATIENCE)
+    assert own(cluster, "service", "rm", "web") == "web"
+    assert own(cluster, "service", "ls", "--quiet") == ""
 
 
 # --- what is refused ------------------------------------------------------------------------------
