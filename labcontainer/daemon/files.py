@@ -10,7 +10,7 @@ from labcontainer import errors
 from labcontainer.daemon import wire
 from labcontainer.daemon.call import TAR
 from labcontainer.daemon.routing import Route
-from labcontainer.engine import committing, copying
+from labcontainer.engine import committing, copying, view
 from labcontainer.image import compression
 
 TYPE_CHECKING = False
@@ -33,8 +33,11 @@ def _told(found: object) -> dict[str, str]:
 
 
 def _files(call: Call, container: Container) -> copying.Files:
-    with container.lock, call.engine.volumes.mounted(container.mounts):
-        return copying.Files(container)
+    def found() -> copying.Files:
+        with container.lock, call.engine.volumes.mounted(container.mounts):
+            return copying.Files(container)
+
+    return view.patiently(found)
 
 
 def head(call: Call) -> None:

@@ -181,7 +181,7 @@ def go_mode(mode: int) -> int:
 
 def export(container: Container, out: Writable) -> None:
     """All of its own files, without what is mounted in it, as a tar archive."""
-    with view.View(container, alone=True) as root:
+    with view.patiently(lambda: view.View(container, alone=True)) as root:
         fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root.fd)
         try:
             diff.pack(fd, out)

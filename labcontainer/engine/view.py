@@ -20,12 +20,36 @@ from labcontainer.kernel.flags import AT, CLONE, MS, OPEN_TREE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Self
+    from typing import Any, Self, TypeVar
 
     from labcontainer.engine.container import Container
 
+    Found = TypeVar("Found")
+
 RECURSIVE = 0x8000  # AT_RECURSIVE: open_tree(2)
 PATIENCE = 10  # seconds that the end of a container may take to be told
+
+
+class JustEndedError(errors.StateError):
+    """Its process is gone, and its monitor is about to tell."""
+
+
+def patiently(look: Callable[[], Found]) -> Found:
+    """What `look` finds; it looks again where the container had just ended.
+
+    Not to be called with the container's lock: who is to tell of its end waits for that.
+
+    Raises:
+        JustEndedError: the end is not told for long.
+    """
+    ends = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return look()
+        except JustEndedError:
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.01)
 
 
 def fields(container: Container) -> dict[str, Any]:
@@ -60,8 +84,8 @@ class View:
         *,
         alone: bool = False,
     ) -> None:
-        self.fd = _root_of_process(container, alone)
-        if self.fd >= 0:
+        if container.state.running:
+            self.fd = _running(container.state.pid, alone)
             return
         if is_copied(container) and not volumes:
             self.fd = _directory(f"{container.home}/root")
@@ -97,37 +121,24 @@ class Layer:
         os.close(self.fd)
 
 
-def _root_of_process(container: Container, alone: bool) -> int:
-    """The root as a running container sees it, -1 where it does not run.
-
-    It may have ended and nobody been told yet; its monitor is about to.
-
-    Raises:
-        StateError, OSError: its end is not told for long.
-    """
-    ends = time.monotonic() + PATIENCE
-    while container.state.running:
-        try:
-            return _running(container.state.pid, alone)
-        except (FileNotFoundError, ProcessLookupError, errors.StateError):
-            if time.monotonic() > ends:
-                raise
-            time.sleep(0.01)
-    return -1
-
-
 def _running(pid: int, alone: bool) -> int:
     """The root of a running container's first process.
 
     Raises:
-        StateError: it has ended, and a process of the host has its number: it shows the host's.
+        JustEndedError: it has, and perhaps a process of the host has its number: it shows the
+            host's.
     """
-    if alone:
-        return _running_alone(pid)
+    try:
+        return _running_alone(pid) if alone else _running_with_all(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        raise JustEndedError("the container has just ended") from None
+
+
+def _running_with_all(pid: int) -> int:
     root = _directory(f"/proc/{pid}/root")
     try:
         if namespaces.same(pid, "self", "mount"):
-            raise errors.StateError("the container has just ended")
+            raise JustEndedError("the container has just ended")
     except BaseException:
         os.close(root)
         raise
@@ -138,7 +149,7 @@ def _running_alone(pid: int) -> int:
     namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     if os.path.samestat(os.fstat(namespace), os.stat("/proc/self/ns/mnt")):
         os.close(namespace)
-        raise errors.StateError("the container has just ended")
+        raise JustEndedError("the container has just ended")
 
     def root() -> int:
         syscalls.setns(namespace, CLONE.NEWNS)

@@ -39,5 +39,5 @@ def test_who_has_just_ended_is_looked_at_as_one_that_does_not_run(
         box.state = states.State(status=states.EXITED)
 
     monkeypatch.setattr(time, "sleep", is_told)
-    with view.View(box) as root:
+    with view.patiently(lambda: view.View(box)) as root:
         assert os.listdir(root.path) == ["f"]
