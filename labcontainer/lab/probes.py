@@ -23,7 +23,7 @@ from collections.abc import Callable
 
 from labcontainer.kernel import classic_bpf, files, syscalls
 from labcontainer.kernel.flags import AT, CLONE, FSCONFIG, MOUNT_ATTR, MS, PR
-from labcontainer.lab import sandbox
+from labcontainer.lab import limits, sandbox
 
 UML_FIX = "the lab's user-mode kernel does it: apt install user-mode-linux"
 ROOT_FIX = "become root (sudo), or use the user-mode kernel: apt install user-mode-linux"
@@ -520,6 +520,7 @@ def chromium() -> str:
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
         raise No("chromium is not installed", "apt install chromium (only a test uses it)")
+    _refuse_in_a_guest("a browser")
     with tempfile.TemporaryDirectory(prefix="labcontainer-probe-") as folder:
         _run(path, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}",
              "--dump-dom", "data:text/html,<p>lab</p>", timeout=40)  # fmt: skip
@@ -534,10 +535,13 @@ def uml() -> str:
     path = shutil.which("linux.uml") or shutil.which("linux")
     if path is None:
         raise No("user-mode Linux is not installed", "apt install user-mode-linux (x86-64 Debian)")
+    _refuse_in_a_guest("one more")
+    from labcontainer.vm import boot
+
     with tempfile.TemporaryDirectory(prefix="labcontainer-probe-") as folder:
         line = [path, "mem=64M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro",
                 "init=/bin/true", "con=null", "con0=null,fd:1", "panic=-1", f"uml_dir={folder}",
-                "umid=probe"]  # fmt: skip
+                "umid=probe", *boot.QUICKER]  # fmt: skip
         said = _until(line, b"Attempted to kill init", 25, {"TMPDIR": folder})
     if b"Attempted to kill init" not in said:
         last = said.decode(errors="replace").strip().splitlines() or ["no word"]
@@ -545,6 +549,12 @@ def uml() -> str:
                  "TMPDIR that may be executed")  # fmt: skip
     version = said.partition(b"Linux version ")[2].split(b" ")[0].decode()
     return f"Linux {version} boots" if version else "boots"
+
+
+def _refuse_in_a_guest(what: str) -> None:
+    """Say no at once where the trial would take a minute, and end with no."""
+    if limits.is_slow():
+        raise No(f"this is a guest's kernel, where {what} takes minutes", "try it outside of it")
 
 
 def _until(line: list[str], word: bytes, seconds: float, environment: dict[str, str]) -> bytes:
