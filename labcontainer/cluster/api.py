@@ -16,6 +16,7 @@ from labcontainer.daemon import api, system
 from labcontainer.daemon.call import Call
 from labcontainer.daemon.routing import Route
 from labcontainer.engine import filters, moments
+from labcontainer.engine.networkspec import ForbiddenError
 
 Document = dict[str, Any]
 Filters = dict[str, list[str]]
@@ -210,13 +211,14 @@ def _task_filter(state: State, wanted: Filters) -> Callable[[TaskRecord], bool]:
         service = state.services.get(one.service)
         desired = documents.task(one)["DesiredState"]
         current = service is not None and service.version == one.task.version
+        labels = (service.spec.get("Labels") or {}) if service else {}
         return (
             _begins(one.id, wanted, "id")
             and _begins(f"{one.task.service}.{one.task.slot}.{one.id}", wanted, "name")
             and ("service" not in wanted or one.service in services)
             and ("node" not in wanted or one.node in nodes)
             and desired in wanted.get("desired-state", [desired])
-            and filters.labels({}, wanted.get("label", []))
+            and filters.labels(labels, wanted.get("label", []))
             and (not filters.is_true(wanted, "_up-to-date") or current)
         )
 
@@ -254,8 +256,11 @@ def task_logs(call: Call) -> None:
 
 def networks(call: Call) -> None:
     """GET /networks: those that every node has of its own."""
-    names = call.filters().get("name", specification.PREDEFINED)
-    call.reply([_network(name) for name in specification.PREDEFINED if name in names])
+    wanted = call.filters()
+    filters.check(wanted, ("driver", "id", "label", "name", "scope", "type"))
+    names = wanted.get("name", specification.PREDEFINED)
+    labelled = filters.labels({}, wanted.get("label", []))  # no label is on any of them
+    call.reply([_network(name) for name in specification.PREDEFINED if name in names and labelled])
 
 
 def _network(name: str) -> Document:
@@ -271,6 +276,14 @@ def network(call: Call) -> None:
     if call.words["id"] not in specification.PREDEFINED:
         raise errors.NotFoundError(f"network {call.words['id']} not found")
     call.reply(_network(call.words["id"]))
+
+
+def remove_network(call: Call) -> NoReturn:
+    """DELETE /networks/{id}."""
+    name = call.words["id"]
+    if name not in specification.PREDEFINED:
+        raise errors.NotFoundError(f"network {name} not found")
+    raise ForbiddenError(f"{name} is a pre-defined network and cannot be removed")
 
 
 def no_network(_call: Call) -> NoReturn:
@@ -337,6 +350,7 @@ ROUTES = (
     Route("GET", "/tasks/{id}/logs", task_logs),
     Route("GET", "/networks", networks),
     Route("GET", "/networks/{id}", network),
+    Route("DELETE", "/networks/{id}", remove_network),
     Route("POST", "/networks/create", no_network),
     *(Route("GET", f"/{kind}", nothing) for kind in ("secrets", "configs")),
     *(Route("POST", f"/{kind}/create", no_secrets) for kind in ("secrets", "configs")),

@@ -272,6 +272,27 @@ def test_a_global_service_is_on_each_node(cluster: Cluster) -> None:
     assert "global" in cluster("service", "ls")
 
 
+STACK = """
+version: "3.8"
+services:
+  web: {image: busybox, command: sleep 1000, stop_signal: KILL, deploy: {replicas: 2}}
+networks:
+  default: {name: host, external: true}
+"""
+
+
+def test_a_stack_without_a_network_of_its_own(each: Cluster) -> None:
+    path = each.place / "stack.yml"
+    path.write_text(STACK)
+    each("stack", "deploy", "--resolve-image=never", f"--compose-file={path}", "st")
+    each.until("st_web", {"a": 1, "b": 1})
+    assert rows(each("stack", "ls", "--format={{.Name}} {{.Services}}")) == [["st", "1"]]
+    assert each("stack", "services", "st", "--format={{.Name}} {{.Replicas}}") == "st_web 2/2"
+    assert len(rows(each("stack", "ps", "--quiet", "st"))) == 2
+    each("stack", "rm", "st")
+    wait_for(each.no_tasks, PATIENCE)
+
+
 def test_a_full_cluster_makes_tasks_wait_and_says_why(each: Cluster) -> None:
     (memory,) = {
         one["Description"]["Resources"]["MemoryBytes"] for one in each.client.get("/nodes")
