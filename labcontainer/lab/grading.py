@@ -277,7 +277,8 @@ def _verdicts(
                 if len(task.code.encode(errors="replace")) > LONGEST:
                     yield name, _verdict(Outcome(NOT_YET), limit="code size")
                     continue
-                running[Container(room, free.pop(), _case(task, options.limits))] = name
+                with isolation.uninterrupted():
+                    running[Container(room, free.pop(), _case(task, options.limits))] = name
             for container in isolation.wait(list(running)) if running else []:
                 name = running.pop(container)
                 ended = container.end()

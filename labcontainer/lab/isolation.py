@@ -1,6 +1,6 @@
 """Containers to grade in: one root file system, read-only, and for each check a container of it.
 
-    Room ── tree/     this machine's programs, the course without its exercises
+    Room ── tree/     the root: lab.grading_root
          ── home-N/   what the engine keeps for the containers of slot N
 
 Each container is `labcontainer run` as an ordinary user, whoever grades: root's grading takes, for
@@ -12,28 +12,24 @@ getrlimit(2) inside (lab.proctor), and by a control group where one can be made.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from labcontainer import capabilities, cgroups, errors, seccomp_default
+from labcontainer import cgroups, errors
 from labcontainer.engine import request
-from labcontainer.kernel import files, syscalls
+from labcontainer.kernel import syscalls
 from labcontainer.kernel.flags import CLONE, MS, PR
-from labcontainer.lab import apart
+from labcontainer.lab import apart, grading_root
 from labcontainer.lab.limits import scaled
 from labcontainer.record import Record
 
 FIRST_UID = 2_000_000_000  # above all ranges that useradd(8) and systemd give away
-COURSE, WORK = "/course", "/submitted"
-NOT_TAKEN = ("exercises", "questions", "__pycache__")  # of the course: solutions, guesses' answers
 OUTPUT_LIMIT = 1 << 20  # bytes of one verdict
 GRACE = 5.0  # seconds that a container may take to begin and to go
 NOT_STARTED = 125  # the exit status of a container that did not come to be
@@ -75,14 +71,15 @@ class Room:
         self.slots = slots
         self.path = tempfile.mkdtemp(prefix="labcontainer-grade-")
         self.tree = f"{self.path}/tree"
-        self.volumes: list[tuple[str, str]] = []
+        self.volumes: list[tuple[str, str]] = []  # (directory of this machine, where it is shown)
         self.groups: list[cgroups.Cgroup] = []
         self.no_groups = ""  # why there are none
 
     def __enter__(self) -> Room:
         try:
             os.chmod(self.path, 0o711)
-            _furnish(self)
+            self.volumes = grading_root.make(self.tree)
+            grading_root.write_profile(f"{self.path}/seccomp.json")
             self._prepare_slots()
         except BaseException:
             self.__exit__()
@@ -135,112 +132,6 @@ def _remove(path: str) -> None:
         if not os.path.exists(path):
             return
         time.sleep(0.05)
-
-
-# --- the root file system -----------------------------------------------------------------------
-
-_PLACES = ("dev", "proc", "sys", "tmp", "mnt", "run", "root", "var/tmp", "etc", "empty")
-_PASSWD = """\
-root:x:0:0:root:/root:/bin/sh
-student:x:1000:1000::/:/bin/sh
-nobody:x:65534:65534:nobody:/:/usr/sbin/nologin
-"""
-_GROUP = "root:x:0:\ntty:x:5:\nstudent:x:1000:\nnogroup:x:65534:\n"
-_ETC = {"passwd": _PASSWD, "group": _GROUP, "hostname": "lab\n", "resolv.conf": "",
-        "hosts": "127.0.0.1 localhost\n", "nsswitch.conf": "hosts: files\n"}  # fmt: skip
-_FROM_HOST = ("ld.so.cache", "alternatives", "services", "protocols")
-
-
-def _furnish(room: Room) -> None:
-    """Make the tree, and the list of directories of this machine that are shown in it."""
-    for name in (*_PLACES, WORK.lstrip("/") + "/mycontainer"):
-        os.makedirs(f"{room.tree}/{name}")
-    os.chmod(room.tree, 0o755)
-    for name, text in _ETC.items():
-        files.write(_new(f"{room.tree}/etc/{name}"), text) if text else _new(
-            f"{room.tree}/etc/{name}"
-        )
-    for name in _FROM_HOST:
-        _copy(f"/etc/{name}", f"{room.tree}/etc/{name}")
-    _copy_course(room.tree)
-    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
-        if os.path.islink(f"/{name}"):
-            os.symlink(os.readlink(f"/{name}"), f"{room.tree}/{name}")
-        elif os.path.isdir(f"/{name}"):
-            _show(room, f"/{name}")
-    for path in ("/usr", sys.base_prefix, sys.prefix):
-        _show(room, os.path.realpath(path))
-    _show_package(room)
-    _cover_exercises(room)
-    _write_profile(f"{room.path}/seccomp.json")
-
-
-def _write_profile(path: str) -> None:
-    """Docker's filter for a container with every capability, and pivot_root, which a lesson is
-    about and which no such container can do on its own."""
-    profile = seccomp_default.default_profile(capabilities.names(capabilities.bounding()))
-    profile["syscalls"].append({"names": ["pivot_root"], "action": "SCMP_ACT_ALLOW"})
-    files.write(_new(path), json.dumps(profile))
-
-
-def _new(path: str) -> str:
-    Path(path).touch()
-    return path
-
-
-def _copy(source: str, target: str) -> None:
-    if os.path.isdir(source):
-        shutil.copytree(source, target, symlinks=True)
-    elif os.path.exists(source):
-        shutil.copyfile(source, target)
-
-
-def _copy_course(tree: str) -> None:
-    """The package, world-readable, without the exercises; compiled, as nobody can write there."""
-    import compileall
-
-    package = f"{apart.COURSE}/labcontainer"
-    target = f"{tree}{COURSE}/labcontainer"
-    shutil.copytree(package, target, ignore=_not_taken)
-    for folder, _, names in os.walk(f"{tree}{COURSE}"):
-        os.chmod(folder, 0o755)
-        for name in names:
-            os.chmod(f"{folder}/{name}", 0o644)
-    for part in ("lab", "kernel", "runtime"):
-        compileall.compile_dir(f"{target}/{part}", quiet=2)
-    compileall.compile_dir(target, maxlevels=0, quiet=2)
-
-
-def _not_taken(_: str, names: list[str]) -> list[str]:
-    return [name for name in names if name in NOT_TAKEN]
-
-
-def _is_shown(room: Room, path: str) -> bool:
-    return any(path == target or path.startswith(f"{target}/") for _, target in room.volumes)
-
-
-def _show_package(room: Room) -> None:
-    """The package again, where this Python's `.pth` files look for it, if that is not shown:
-    a program that a check starts has no PYTHONPATH of ours."""
-    if not _is_shown(room, apart.COURSE):
-        os.makedirs(f"{room.tree}{apart.COURSE}", exist_ok=True)
-        os.symlink(f"{COURSE}/labcontainer", f"{room.tree}{apart.COURSE}/labcontainer")
-
-
-def _show(room: Room, path: str) -> None:
-    """Show a directory of this machine at the same place in the tree, unless one above it is."""
-    if _is_shown(room, path):
-        return
-    os.makedirs(f"{room.tree}{path}", exist_ok=True)
-    room.volumes.append((path, path))
-
-
-def _cover_exercises(room: Room) -> None:
-    """An installed labcontainer has the exercises, too: an empty directory over each of them."""
-    for folder in {os.path.realpath(folder) for folder in sys.path if folder}:
-        exercises = f"{folder}/labcontainer/lab/exercises"
-        if _is_shown(room, exercises) and os.path.isdir(exercises):
-            room.volumes.append((f"{room.tree}/empty", exercises))
 
 
 # --- a container --------------------------------------------------------------------------------
@@ -343,6 +234,7 @@ def _live(
     """The life of the process that runs a container; never returns."""
     parent, status = os.getppid(), NOT_STARTED
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         os.setsid()  # no terminal of the grader's can be opened from inside
         for target, fd in enumerate(streams):
             os.dup2(fd, target)
@@ -371,7 +263,7 @@ def _become(uid: int) -> None:
 def _reach(room: Room, work: str) -> tuple[request.Volume, ...]:
     """The volumes of a container. Root shows them where its containers' users can reach them:
     the course may lie in a home that is closed to others."""
-    shown = [*room.volumes, *([(work, f"{WORK}/mycontainer")] if work else [])]
+    shown = [*room.volumes, *([(work, f"{grading_root.WORK}/mycontainer")] if work else [])]
     if os.geteuid() == 0:
         syscalls.unshare(CLONE.NEWNS)
         syscalls.mount(None, "/", None, MS.REC | MS.SLAVE)
@@ -394,13 +286,13 @@ def _run(room: Room, slot: int, volumes: tuple[request.Volume, ...]) -> int:
     return single.run(
         request.Request(
             image=room.tree,
-            command=tuple(apart.program("proctor", COURSE)),
+            command=tuple(apart.program("proctor", grading_root.COURSE)),
             env=(
                 "HOME=/",
                 "LANG=C.UTF-8",
                 "PYTHONDONTWRITEBYTECODE=1",
-                f"PYTHONPATH={COURSE}",
-                f"LABCONTAINER_WORK={WORK}",
+                f"PYTHONPATH={grading_root.COURSE}",
+                f"LABCONTAINER_WORK={grading_root.WORK}",
             ),
             hostname="lab",
             interactive=True,
@@ -413,6 +305,16 @@ def _run(room: Room, slot: int, volumes: tuple[request.Volume, ...]) -> int:
             tmpfs=(request.Tmpfs("/tmp", ("rw", "nosuid", "nodev", "mode=1777", "size=64m")),),
         )
     )
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait until the block is over: no container without somebody who knows of it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ TIME, MEMORY, PROCESSES, FILE_SIZE = "processor time", "memory", "processes", "f
 
 # What a limit looks like from inside: the exception's name, its errno, the signal.
 _BY_KIND = {"MemoryError": MEMORY, "BlockingIOError": PROCESSES}
-_BY_ERRNO = {12: MEMORY, 27: FILE_SIZE, 28: FILE_SIZE}  # ENOMEM, EFBIG, ENOSPC
+_BY_ERRNO = {12: MEMORY, 27: FILE_SIZE}  # ENOMEM, EFBIG
 _BY_SIGNAL = {-signal.SIGXCPU: TIME, -signal.SIGXFSZ: FILE_SIZE}
 
 

@@ -139,8 +139,8 @@ def hogs(name: str) -> None:
         if os.fork() == 0:
             held = bytearray(300 << 20)
             held[::4096] = bytes(len(held) // 4096)
-            time.sleep(5)
-    time.sleep(4)
+            time.sleep(60)
+    os.wait()  # until the kernel has ended one of them
 
 
 def fills(name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ from typing import Any
 import pytest
 
 from labcontainer.errors import UsageError
-from labcontainer.lab import answers, gradebook, grading, isolation, judge, proctor
+from labcontainer.lab import (
+    answers,
+    gradebook,
+    grading,
+    grading_root,
+    isolation,
+    judge,
+    proctor,
+)
 from labcontainer.lab.child import Result as Ran
 from labcontainer.lab.exercise import DONE, NOT_CHECKED, NOT_YET, Outcome, find
 from labcontainer.lab.gradebook import Book, Result, Student
@@ -129,7 +138,7 @@ def test_who_shares_a_seed_is_told() -> None:
         (Ran(kind="MemoryError", error="MemoryError"), "memory"),
         (Ran(kind="OSError", errno=12, error="x"), "memory"),
         (Ran(kind="OSError", errno=27, error="x"), "file size"),
-        (Ran(kind="OSError", errno=28, error="x"), "file size"),
+        (Ran(kind="OSError", errno=28, error="x"), ""),
         (Ran(kind="BlockingIOError", errno=11, error="x"), "processes"),
         (Ran(kind="RuntimeError", error="RuntimeError: can't start new thread"), "processes"),
         (Ran(kind="PermissionError", errno=1, error="x"), ""),
@@ -212,6 +221,47 @@ def test_an_answer_that_looks_around_is_to_be_read() -> None:
     assert grading._review(reap, f"{reap.solution}\nimport sys\ny = sys._getframe\n").endswith(
         "the check asks the answer's own process"
     )
+
+
+# --- the root file system of the containers -------------------------------------------------------
+
+
+def test_the_root_has_no_exercise_and_is_open_to_the_containers_users(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        shown = grading_root.make(str(tmp_path / "tree"))
+    finally:
+        os.umask(before)
+    tree = tmp_path / "tree"
+    assert ("/usr", "/usr") in shown
+    assert (tree / "course/labcontainer/lab/trial.py").is_file()
+    assert not list(tree.rglob("exercises")) and not list(tree.rglob("questions"))
+    files = [path for path in tree.rglob("*") if not path.is_symlink()]
+    modes = {(path.is_dir(), path.stat().st_mode & 0o777) for path in files}
+    assert modes == {(True, 0o755), (False, 0o644)}
+    assert "root" in (tree / "etc/passwd").read_text()
+    assert len((tree / "etc/passwd").read_text().splitlines()) == 3
+
+
+def test_exercises_of_an_installed_course_are_covered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = tmp_path / "lib/site-packages/labcontainer/lab/exercises"
+    inside.mkdir(parents=True)
+    monkeypatch.setattr("sys.path", [str(tmp_path / "lib/site-packages"), str(tmp_path / "other")])
+    shown = [(str(tmp_path / "lib"), str(tmp_path / "lib"))]
+    grading_root._cover_exercises("/tree", shown)
+    assert shown[1:] == [("/tree/empty", str(inside))]
+
+
+def test_the_filter_is_dockers_and_lets_pivot_root_through(tmp_path: Path) -> None:
+    grading_root.write_profile(str(tmp_path / "seccomp.json"))
+    profile = json.loads((tmp_path / "seccomp.json").read_text())
+    allowed = {name for rule in profile["syscalls"] if rule["action"] == "SCMP_ACT_ALLOW"
+               for name in rule["names"]}  # fmt: skip
+    assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
+    assert "pivot_root" in allowed
+    assert not allowed & {"keyctl", "add_key", "request_key", "userfaultfd"}
 
 
 # --- the tables -----------------------------------------------------------------------------------
