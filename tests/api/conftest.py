@@ -12,6 +12,16 @@ import pytest
 
 from tests.api.world import Daemon
 
+SECONDS = 600  # for a test: each of its calls has a bound of its own, and a busy machine takes long
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of this directory may take longer than others, unless they say so themselves."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SECONDS))
+
 
 @pytest.fixture(scope="session")
 def image(clean_machine_after_all: None) -> Iterator[Path]:

@@ -179,7 +179,6 @@ events --since 5m --until 0s
 """.strip().splitlines()
 
 
-@pytest.mark.timeout(300)
 def test_output_is_that_of_docker(daemon: Daemon) -> None:
     daemon.docker("network", "create", "net")
     daemon.docker("volume", "create", "--label", "x=y", "vol2")

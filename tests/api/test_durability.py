@@ -209,7 +209,6 @@ def test_eight_create_at_once(daemon: Daemon) -> None:
         assert list(pool.map(life, range(8))) == list(range(8))
 
 
-@pytest.mark.timeout(600)
 def test_two_hundred_containers_and_five_hundred_streams(daemon: Daemon) -> None:
     def begin(number: int) -> None:
         with Connection(daemon) as connection:
