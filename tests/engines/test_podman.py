@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.engines.world import World, wait_for
+from tests.system.oci_home import groups_below
 
 pytestmark = pytest.mark.requires("root", "podman", "conmon", "busybox")
 
@@ -260,8 +261,7 @@ def test_limits_stand_and_are_updated(podman: Podman, name: str) -> None:
 
 
 def values(podman: Podman, *names: str) -> set[str]:
-    groups = list(Path("/sys/fs/cgroup").glob(f"**/{podman.world.cgroup}/libpod-*"))
-    groups = [group for group in groups if "conmon" not in group.name]
+    groups = [group for group in groups_below(podman.world.cgroup) if "conmon" not in group.name]
     found = {(group / name) for group in groups for name in names if (group / name).exists()}
     return {path.read_text().strip() for path in found}
 

@@ -65,6 +65,22 @@ CONFIG: dict[str, Any] = {
 }
 
 
+def groups_at(path: str) -> list[Path]:
+    """A group's directory in each hierarchy that has it.
+
+    No walk through all groups: one that goes meanwhile, such as this one, would be an error.
+    """
+    top = Path("/sys/fs/cgroup")
+    tops = [top, *(one for one in top.iterdir() if not one.is_symlink())]
+    return [one / path for one in tops if (one / path).is_dir()]
+
+
+def groups_below(path: str) -> list[Path]:
+    """The groups in a group, in each hierarchy."""
+    found = [next(os.walk(one), ("", [], [])) for one in groups_at(path)]
+    return [Path(folder, name) for folder, names, _ in found for name in names]
+
+
 class Bundle:
     """A bundle's directory, its container's id, and its config.json as a value to change."""
 
@@ -157,6 +173,6 @@ class OciHome:
         """Remove every container and the group that theirs were in."""
         for bundle in self.bundles:
             self.call("delete", "--force", bundle.id)
-        for top in Path("/sys/fs/cgroup").glob(f"**/{self.cgroup}"):
+        for top in groups_at(self.cgroup):
             # What a test has killed may be on its way to its end: that keeps a group busy.
             hierarchy.remove(str(top), patience=60)

@@ -18,7 +18,7 @@ import pytest
 
 from labcontainer.runtime import init
 from tests.system.lab_home import eventually
-from tests.system.oci_home import ROOT, Bundle, OciHome
+from tests.system.oci_home import ROOT, Bundle, OciHome, groups_below
 
 pytestmark = pytest.mark.requires("root", "mount", "cgroup-write")
 
@@ -35,7 +35,7 @@ def shell(home: OciHome, script: str) -> Bundle:
 
 
 def groups(home: OciHome) -> list[Path]:
-    return [path for path in Path("/sys/fs/cgroup").glob(f"**/{home.cgroup}/*") if path.is_dir()]
+    return groups_below(home.cgroup)
 
 
 def state(home: OciHome, bundle: Bundle) -> dict[str, object]:

@@ -23,7 +23,7 @@ from labcontainer.kernel import sockets
 from labcontainer.runtime import ending
 from labcontainer.runtime.maker import Request
 from labcontainer.runtime.zygote import Handle, Zygote, is_watched
-from tests.system.oci_home import Bundle, OciHome
+from tests.system.oci_home import Bundle, OciHome, groups_at
 
 pytestmark = pytest.mark.requires("root")
 
@@ -128,7 +128,7 @@ def monitor_of(case: Case, handle: Handle) -> int:
 
 
 def nothing_left(case: Case, bundle: Bundle) -> bool:
-    groups = list(Path("/sys/fs/cgroup").glob(f"**/{bundle.id}"))
+    groups = groups_at(f"{case.home.cgroup}/{bundle.id}")
     return not groups and not Path(case.root, bundle.id).exists()
 
 
