@@ -23,8 +23,8 @@ from labcontainer.kernel import syscalls
 from labcontainer.kernel.flags import PR
 from labcontainer.lab import apart, child, judge, sandbox, trial
 from labcontainer.lab.child import Result
-from labcontainer.lab.exercise import DONE, Exercise, Outcome
-from labcontainer.lab.trial import Trial
+from labcontainer.lab.exercise import Exercise, Outcome
+from labcontainer.lab.trial import LearnerError, Trial
 
 LONGEST = 2000  # characters of one text of a verdict
 TIME, MEMORY, PROCESSES, FILE_SIZE = "processor time", "memory", "processes", "file size"
@@ -50,27 +50,26 @@ class _Way:
 
 
 class Graded(Trial):
-    """A trial that keeps which limits the learner's code has met."""
+    """A trial that tells which limit a learner's code met, where the check did not expect it."""
 
     stage: apart.Stage
-    met: list[str]
+    limit = ""
 
-    def with_code(self, code: str) -> Trial:
-        """The same trial of other code; it notes in the same list."""
-        other = super().with_code(code)
-        assert isinstance(other, Graded)
-        other.met, other.stage = self.met, self.stage
-        return other
+    def failed(self, error: LearnerError) -> Outcome:
+        """Note a limit that shows in what became of the call."""
+        self.limit = limit_of(error.result)
+        return super().failed(error)
 
     def mountinfo(self) -> str:
         """The mounts of the learner's processes are not those of the check."""
         return self.stage.mountinfo()
 
-    def noted(self, result: Result) -> Result:
-        """Note a limit that shows in a result."""
-        if limit := limit_of(result):
-            self.met.append(limit)
-        return result
+    def with_code(self, code: str) -> Trial:
+        """The same trial of other code, on the same stage."""
+        other = super().with_code(code)
+        assert isinstance(other, Graded)
+        other.stage = self.stage
+        return other
 
 
 def limit_of(result: Result) -> str:
@@ -133,10 +132,9 @@ def _checked(fields: dict[str, Any]) -> dict[str, Any]:
     child.becoming = stage = apart.Stage()
     group = f"labcontainer/check-{secrets.token_hex(6)}"
     graded = Graded(trial.as_order({**fields, "room": sandbox.ROOM, "group": group}), "user")
-    graded.met, graded.stage = [], stage
+    graded.stage = stage
     outcome = trial.outcome_of(graded)
-    limit = graded.met[0] if graded.met and outcome.state != DONE else ""
-    return {"outcome": shortened(outcome), "limit": limit}
+    return {"outcome": shortened(outcome), "limit": graded.limit}
 
 
 def _be_a_helper() -> None:

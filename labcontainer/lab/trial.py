@@ -130,9 +130,9 @@ class Trial:
         """The same trial of other code: what the machine does by itself, to compare with."""
         return type(self)(self.order.replace(code=code), "root" if self.privileged else "user")
 
-    def noted(self, result: Result) -> Result:
-        """Every result of the learner's code passes here. Grading keeps which limits it met."""
-        return result
+    def failed(self, error: LearnerError) -> Outcome:
+        """A call that brought no value and that the check has no words for."""
+        return _failed(self.order, error)
 
     # --- the learner's code -------------------------------------------------------------------
 
@@ -147,7 +147,7 @@ class Trial:
         """Call the learner's function in a fresh child and tell what came of it."""
         running = child.start(self._job(name, args, namespaces, as_user))
         try:
-            return self.noted(running.wait(timeout * limits.busy()))
+            return running.wait(timeout * limits.busy())
         finally:
             running.kill()
 
@@ -182,7 +182,7 @@ class Trial:
         job = self._job(name, args, namespaces, as_user).replace(hold=True)
         running = child.start(job)
         try:
-            result = self.noted(running.wait(timeout * limits.busy()))
+            result = running.wait(timeout * limits.busy())
             if not result.returned:
                 raise LearnerError(name, result)
             yield Held(running, result)
@@ -295,7 +295,7 @@ def outcome_of(trial: Trial) -> Outcome:
     try:
         return _check(trial.order)(trial)
     except LearnerError as error:
-        return _failed(trial.order, error)
+        return trial.failed(error)
     finally:
         trial.undo.run()
 
