@@ -214,7 +214,7 @@ def _task_filter(state: State, wanted: Filters) -> Callable[[TaskRecord], bool]:
         labels = (service.spec.get("Labels") or {}) if service else {}
         return (
             _begins(one.id, wanted, "id")
-            and _begins(f"{one.task.service}.{one.task.slot}.{one.id}", wanted, "name")
+            and _begins(f"{one.title}.{one.task.slot}.{one.id}", wanted, "name")
             and ("service" not in wanted or one.service in services)
             and ("node" not in wanted or one.node in nodes)
             and desired in wanted.get("desired-state", [desired])

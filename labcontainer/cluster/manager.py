@@ -49,6 +49,8 @@ class Manager:
         self._ending = False
         self.agents: dict[str, Agent] = {}
         self._ready: dict[str, bool] = {}
+        self._began = time.monotonic()
+        self._complete = False
         for name, where in addresses.items():
             node = self._node_called(name)
             self.agents[node.id] = Agent(name, node.id, where, self.wake)
@@ -103,7 +105,9 @@ class Manager:
             nodes = self._nodes()
             for record in list(self.state.tasks.values()):
                 self._observe(record)
-            services = {one.name: specification.record(one) for one in self.state.services.values()}
+            if not self._is_complete():
+                return self._earliest(None)
+            services = {one.id: specification.record(one) for one in self.state.services.values()}
             now = time.time()
             tasks = [record.task for record in self.state.tasks.values()]
             plan = reconcile.plan(services.values(), tasks, nodes, now)
@@ -116,6 +120,13 @@ class Manager:
                 os.eventfd_write(bell, 1)
             updated = any(isinstance(one, _OF_SERVICES) for one in plan.actions)
             return now if updated else self._earliest(plan.again)
+
+    def _is_complete(self) -> bool:
+        """Whether all nodes have been met, or waited for: the first would else get everything."""
+        if not self._complete:
+            met = all(agent.connected for agent in self.agents.values())
+            self._complete = met or time.monotonic() >= self._began + self.grace
+        return self._complete
 
     def _earliest(self, again: float | None) -> float | None:
         """The plan's time, or when a node that is away will have been so for too long."""
@@ -138,7 +149,8 @@ class Manager:
         """A node for decisions; one that is away, but not for long, gets nothing new."""
         agent, ready = self.agents[record.id], self.is_ready(record.id)
         if ready != self._ready.get(record.id, ready) or record.id not in self._ready:
-            old, new = ("down", "ready") if ready else ("ready", "down")
+            known = record.id in self._ready
+            old, new = ("down" if known else "unknown", "ready") if ready else ("ready", "down")
             self.tell("node", "update", record.id, name=record.name,
                       **{"state.new": new, "state.old": old})  # fmt: skip
         self._ready[record.id] = ready
@@ -186,15 +198,14 @@ class Manager:
 
     def _enter(self, decided: list[Task]) -> None:
         """Save the tasks that are new or changed, forget those that are gone."""
-        names = {one.name: one for one in self.state.services.values()}
         ids = {one.name: one.id for one in self.state.nodes.values()}
         for task in decided:
             record = self.state.tasks.get(task.id)
             if record is None:
-                service = names[task.service]
+                service = self.state.services[task.service]
                 template = specification.template(service.spec)
-                record = TaskRecord(task.id, service=service.id, spec=template["task"],
-                                    ports=template["ports"])  # fmt: skip
+                record = TaskRecord(task.id, service=service.id, title=service.name,
+                                    spec=template["task"], ports=template["ports"])  # fmt: skip
             elif record.task == task:
                 continue
             record.task, record.node = task, ids.get(task.node or "", record.node)
@@ -206,7 +217,7 @@ class Manager:
         """How a service's update has come out."""
         if not isinstance(action, _OF_SERVICES):
             return
-        service = next(one for one in self.state.services.values() if one.name == action.service)
+        service = self.state.services[action.service]
         back = service.update.state.startswith("rollback")
         if isinstance(action, decisions.Finish):
             word = "rollback" if back else "update"
@@ -274,7 +285,7 @@ class Manager:
     def _names(self, record: TaskRecord) -> containers.Names:
         task = record.task
         slot = str(task.slot) if isinstance(task.slot, int) else record.node
-        return containers.Names(task.service, record.service, task.node or "", record.node,
+        return containers.Names(record.title, record.service, task.node or "", record.node,
                                 record.id, slot)  # fmt: skip
 
 

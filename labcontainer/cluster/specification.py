@@ -84,7 +84,7 @@ def template(spec: Document) -> Document:
 
 
 def record(service: ServiceRecord) -> Service:
-    """What decisions are made on.
+    """What decisions are made on; its name there is the id: a name may be used again.
 
     Raises:
         UsageError: a number or word in it is wrong.
@@ -93,7 +93,7 @@ def record(service: ServiceRecord) -> Service:
     rules = spec.get("RollbackConfig" if rolling_back else "UpdateConfig") or {}
     task = spec["TaskTemplate"]
     return Service(
-        name=service.name,
+        name=service.id,
         replicas=replicas(spec),
         reserve=reserve(spec),
         constraints=_constraints(spec),

@@ -98,10 +98,14 @@ class ServiceRecord(Remembered):
 
 @dataclass(slots=True)
 class TaskRecord(Remembered):
-    """A task: what was decided of it, the specification it was made from, and its container."""
+    """A task: what was decided of it, the specification it was made from, and its container.
+
+    `service` is its service's id, as in `task`, and `title` that one's name.
+    """
 
     task: placement.Task = field(default_factory=lambda: placement.Task("", "", 0))
     service: str = ""
+    title: str = ""
     spec: Document = field(default_factory=dict)
     ports: list[Document] = field(default_factory=list)
     node: str = ""

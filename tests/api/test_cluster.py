@@ -55,15 +55,18 @@ class Cluster:
         self.docker_command = DOCKERS[0]
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start the manager, and wait until it listens and all nodes that run are connected."""
+    def start(self, grace: int = 60) -> None:
+        """Start the manager, and wait until it listens and all nodes are connected.
+
+        A busy machine may need seconds for that: with a short grace time nodes would be lost.
+        """
         ready, theirs = os.pipe()
         words = [f"--node={name}=unix://{node.socket}" for name, node in self.nodes.items()]
         with (self.place / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "labcontainer.cli.main", "cluster", "serve", *words,
                  f"--data-root={self.place}/manager", f"--host=unix://{self.socket}",
-                 f"--ready-fd={theirs}", "--grace=1"],
+                 f"--ready-fd={theirs}", f"--grace={grace}"],
                 env=self.env, stdout=log, stderr=log, pass_fds=[theirs], cwd=ROOT,
             )  # fmt: skip
         os.close(theirs)
@@ -365,6 +368,19 @@ def test_what_can_not_be_started_is_told(cluster: Cluster) -> None:
     assert "/no/such/program" in cluster("service", "ps", "--no-trunc", "web", shape)
 
 
+def test_a_name_is_used_again_at_once(cluster: Cluster) -> None:
+    cluster.create("web", "--replicas=3")
+    cluster.until("web", {"a": 1, "b": 1, "c": 1})
+    before = {one["ID"] for one in cluster.tasks("web")}
+    cluster("service", "rm", "web")
+    cluster.create("web", "--replicas=3", "--env=NEW=1")
+    cluster.until("web", {"a": 1, "b": 1, "c": 1})
+    found = cluster.tasks("web")
+    assert not before & {one["ID"] for one in found}
+    assert all(one["Spec"]["ContainerSpec"]["Env"] == ["NEW=1"] for one in found)
+    wait_for(lambda: sum(len(cluster.containers(name)) for name in NAMES) == 3, PATIENCE)
+
+
 # --- what dies ------------------------------------------------------------------------------------
 
 
@@ -373,6 +389,8 @@ def alive(pids: list[int]) -> bool:
 
 
 def test_a_daemon_that_is_killed_has_its_tasks_started_elsewhere(cluster: Cluster) -> None:
+    cluster.kill()
+    cluster.start(grace=1)
     cluster.create("web", "--replicas=4")
     cluster.until("web", {"a": 2, "b": 1, "c": 1})
     node = cluster.client.get("/nodes/a")
@@ -393,10 +411,12 @@ def test_a_daemon_that_is_back_in_time_keeps_its_tasks(cluster: Cluster) -> None
     cluster.create("web", "--replicas=3")
     cluster.until("web", {"a": 1, "b": 1, "c": 1})
     before = {one["ID"] for one in cluster.tasks("web")}
-    cluster.kill()  # nobody counts the seconds now: the grace time begins with the next manager
-    cluster.nodes["a"].kill()
-    cluster.nodes["a"].start()
+    cluster.kill()
     cluster.start()
+    cluster.nodes["a"].kill()
+    wait_for(lambda: "Message" in cluster.client.get("/nodes/a")["Status"], PATIENCE)
+    cluster.nodes["a"].start()
+    wait_for(lambda: "Message" not in cluster.client.get("/nodes/a")["Status"], PATIENCE)
     assert {one["ID"] for one in cluster.tasks("web")} == before
     assert cluster.spread("web") == {"a": 1, "b": 1, "c": 1}
 
