@@ -223,9 +223,10 @@ def test_an_interrupted_grading_goes_on(graded: Graded) -> None:
     assert program.returncode == 130
     assert some.left() == []
     assert len(kept.read_text().splitlines()) > half
+    depends = {attack.__name__ for attack, (state, _) in attacks.WANTED.items() if not state}
     for row in some.grade():
-        if row["student"] != "answers":
-            assert row["state"] == rows[row["student"]]["state"]
+        if row["student"] not in depends:  # which limit those meet first hangs on the moment
+            assert row["state"] == rows[row["student"]]["state"], row
 
 
 BREAK_SOLUTION = """\
