@@ -34,7 +34,7 @@ WANTED = (
     "9pnet_virtio",
     "9p",
 )
-EVERYBODYS = "/var/lib/labcontainer"
+EVERYBODYS = "/var/cache/labcontainer/kernels"  # what root has fetched; its home is closed
 FIX = "fetch one: labcontainer vm kernel"
 
 
@@ -55,8 +55,8 @@ def find(module: str = "") -> Kernel:
     if platform.machine() != "x86_64":
         raise UnsupportedError("QEMU", f"its machines here are x86-64, this one is a "
                                f"{platform.machine()}")  # fmt: skip
-    for place in (roots.home(), EVERYBODYS):
-        fetched = _fetched(f"{place}/kernels", module)
+    for place in (_own(), EVERYBODYS):
+        fetched = _fetched(place, module)
         if fetched:
             return fetched
     release = os.uname().release
@@ -68,6 +68,13 @@ def find(module: str = "") -> Kernel:
     if module:
         raise UnsupportedError("QEMU", f"there is no kernel with {module}", f"{FIX} --general")
     raise UnsupportedError("QEMU", "there is no kernel to boot", FIX)
+
+
+def _own() -> str:
+    """Where this user keeps kernels: root for everybody, unless another home was chosen."""
+    if os.geteuid() == 0 and not os.environ.get("LABCONTAINER_HOME"):
+        return EVERYBODYS
+    return f"{roots.home()}/kernels"
 
 
 def _fetched(place: str, module: str = "") -> Kernel | None:
@@ -151,7 +158,7 @@ def fetch(name: str = CLOUD) -> Kernel:
     """
     package = _newest_package(name)
     release = package.removeprefix("linux-image-")
-    place = f"{roots.home()}/kernels"
+    place = _own()
     if not os.path.exists(f"{place}/{release}/vmlinuz"):
         with tempfile.TemporaryDirectory(prefix="labcontainer-kernel-") as folder:
             _apt("apt-get", "download", package, folder=folder)

@@ -51,7 +51,7 @@ def package() -> bytes:
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: bytes) -> Path:
     """A machine that has fetched that kernel."""
     monkeypatch.setenv("LABCONTAINER_HOME", str(tmp_path))
-    monkeypatch.setattr(kernels, "EVERYBODYS", str(tmp_path))
+    monkeypatch.setattr(kernels, "EVERYBODYS", f"{tmp_path}/kernels")
     kernels._keep(package, RELEASE, f"{tmp_path}/kernels")
     return tmp_path
 
@@ -74,6 +74,18 @@ def test_the_newest_kernel_is_taken(home: Path, package: bytes) -> None:
     assert kernels.find().release == "6.1.0-10-cloud-amd64"
 
 
+def test_what_root_fetched_serves_users_who_may_not_enter_its_home(
+    monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    monkeypatch.setenv("LABCONTAINER_HOME", f"{home}/of-a-user")
+    assert kernels.find().release == RELEASE
+    monkeypatch.delenv("LABCONTAINER_HOME")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert kernels._own() == f"{home}/kernels", "where it was looked for"
+    monkeypatch.undo()
+    assert not kernels.EVERYBODYS.startswith("/var/lib/labcontainer")
+
+
 def test_a_module_that_needs_nothing() -> None:
     assert kernels.depends(module()) == ()
     assert kernels.depends(module("virtio-ring", "fuse")) == ("virtio_ring", "fuse")
@@ -86,7 +98,7 @@ def test_a_package_that_is_none_is_refused() -> None:
 
 def test_without_a_kernel_the_fix_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LABCONTAINER_HOME", str(tmp_path))
-    monkeypatch.setattr(kernels, "EVERYBODYS", str(tmp_path))
+    monkeypatch.setattr(kernels, "EVERYBODYS", f"{tmp_path}/kernels")
     monkeypatch.setattr("os.uname", lambda: type("U", (), {"release": "none"}))
     with pytest.raises(UnsupportedError, match="labcontainer vm kernel"):
         kernels.find()
