@@ -27,8 +27,9 @@ from labcontainer.kernel import files, netlink, rtnetlink, syscalls
 from labcontainer.kernel.flags import CLONE, MS
 from labcontainer.record import Record
 
-OUTER = {"RLIMIT_CPU": 20, "RLIMIT_DATA": 1 << 30, "RLIMIT_NPROC": 2000}  # of any judge
+OUTER = {"RLIMIT_CPU": 60, "RLIMIT_DATA": 1 << 30, "RLIMIT_NPROC": 2000}  # of any judge
 BRIEF = 0.3  # seconds at least for what never ends by itself
+AMPLE = 20  # a busy user-mode kernel counts waiting as computing: so much more for what ends
 PATIENCE = 90.0  # seconds for a judge that does not come back
 LATE = {"ended": "late"}
 SENT = "sent:"  # what a program's word begins with: /proc/PID/cmdline shows it
@@ -337,7 +338,8 @@ def run(
     if pid == 0:
         try:
             _be_judge(stage, writes)
-            verdict = judge(text, {**limits, "wall": wall})
+            seconds = limits["seconds"] * (1 if program.endless else AMPLE)
+            verdict = judge(text, {**limits, "wall": wall, "seconds": seconds})
             os.write(3, json.dumps(verdict).encode() + b"\n")
         finally:
             os._exit(1)
