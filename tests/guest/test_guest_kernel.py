@@ -88,7 +88,7 @@ def kernel(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 # A front end: what it sees is printed as lines of JSON.
 FRONT_END = """
-import json, sys, threading, time
+import json, sys, time
 from jupyter_client.manager import KernelManager
 manager = KernelManager(kernel_name=KERNEL)
 manager.start_kernel()
@@ -103,7 +103,7 @@ def run(code, then=None):
         content = message["content"]
         if message["msg_type"] in ("stream", "error"):
             if then and not seen:
-                threading.Thread(target=then).start()
+                then()
             seen.append(content.get("text") or content["ename"])
     client.execute_interactive(code, timeout=300, output_hook=hear)
     print(json.dumps("".join(seen)), flush=True)
