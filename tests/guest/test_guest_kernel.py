@@ -126,13 +126,19 @@ print(json.dumps(manager.is_alive()))
 )
 
 
+def faults(stderr: str) -> list[str]:
+    """The lines of tracebacks that lead through this package. ipykernel prints one of its own now
+    and then as it ends: its control thread says goodbye on a socket that is closed already."""
+    return [line for line in stderr.splitlines() if f'File "{ROOT}/labcontainer/' in line]
+
+
 def test_cells_interrupt_restart_and_shutdown(kernel: tuple[str, str]) -> None:
     name, path = kernel
     with learner(UID) as student:
         code = f"import os; os.chdir({str(student.home)!r}); KERNEL = {name!r}\n{TALKS}"
         done = confined(student, path, sys.executable, "-c", code)
         assert done.returncode == 0, done.stderr[-3000:]
-        assert "Traceback" not in done.stderr, done.stderr[-3000:]
+        assert not faults(done.stderr), done.stderr[-3000:]
         said = [json.loads(line) for line in done.stdout.splitlines()]
         release, uid, where = said[0].split()
         assert release != os.uname().release
