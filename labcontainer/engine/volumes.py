@@ -199,14 +199,18 @@ class Volumes:
                 driver is not there.
         """
         found = mountpoints.parse(config, host, containers)
-        for one in found:
-            if one["Type"] == "volume":
-                self._settle(one, identity)
-                self._events.tell(
-                    "volume", "mount", one["Name"], container=identity,
-                    destination=one["Destination"], driver="local", propagation="",
-                    **{"read/write": str(one["RW"]).lower()},
-                )  # fmt: skip
+        try:
+            for one in found:
+                if one["Type"] == "volume":
+                    self._settle(one, identity)
+                    self._events.tell(
+                        "volume", "mount", one["Name"], container=identity,
+                        destination=one["Destination"], driver="local", propagation="",
+                        **{"read/write": str(one["RW"]).lower()},
+                    )  # fmt: skip
+        except BaseException:
+            self._remove_anonymous(found, identity)
+            raise
         return found
 
     def known(self, identity: str) -> None:
@@ -315,10 +319,14 @@ class Volumes:
 
     def release(self, container: Container, remove: bool) -> None:
         """The container is gone: with `remove` its anonymous volumes go with it."""
-        for one in container.mounts:
-            if remove and one.get("_anonymous"):
+        if remove:
+            self._remove_anonymous(container.mounts, container.id)
+
+    def _remove_anonymous(self, mounts: list[Document], but: str) -> None:
+        for one in mounts:
+            if one.get("_anonymous"):
                 try:
-                    self._remove_unused(str(one["Name"]), container.id)
+                    self._remove_unused(str(one["Name"]), but)
                 except (errors.LabError, OSError):
                     continue  # another container has it from this one
 

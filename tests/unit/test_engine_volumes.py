@@ -300,3 +300,10 @@ def test_the_volumes_of_a_container_that_is_being_made_stay(lab: Lab) -> None:
         lab.remove(name)
     lab.known("coming")  # it could not be made
     assert lab.prune({})["VolumesDeleted"] == [name]
+
+
+def test_a_create_that_is_refused_leaves_no_volume_without_a_name(lab: Lab) -> None:
+    other = {"Type": "volume", "Target": "/b", "VolumeOptions": {"DriverConfig": {"Name": "odd"}}}
+    with pytest.raises(errors.UsageError, match="odd"):
+        lab.made("one", volumes=("/a",), Mounts=[other])
+    assert lab.names() == []
