@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
-import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -43,45 +42,36 @@ def serve(options: Options) -> int:
         LabError, OSError: it could not begin; nothing is left.
     """
     os.makedirs(options.home, mode=0o700, exist_ok=True)
-    lock = _alone(options.home)
-    listeners = [daemon.listen(one, options.group, options.certificates) for one in options.places]
-    try:
+    with (
+        _alone(options.home),
+        daemon.listening(options.places, options.group, options.certificates) as listeners,
+    ):
         manager = Manager(f"{options.home}/state.db", options.nodes, options.grace)
         engine = cast(Any, manager)  # the server hands it to the routes, which know what it is
         servers = [server.Server(one, engine, debug=options.debug, routes=api.ROUTES)
                    for one in listeners]  # fmt: skip
         with daemon.Ends() as ends:
             manager.start()
-            for one in servers:
-                threading.Thread(target=one.serve_forever, args=(3600,), daemon=True).start()
-            for place in options.places:
-                print(f"labcontainer cluster: listening on {place}", file=sys.stderr, flush=True)
-            if options.ready >= 0:
-                os.write(options.ready, b"x")
-                os.close(options.ready)
+            daemon.begin("labcontainer cluster", servers, options.places, options.ready)
             ends.wait(0, lambda: 0)
             for one in servers:
                 one.ending = True
         manager.close()
         return 0
-    finally:
-        for listener, place in zip(listeners, options.places, strict=True):
-            listener.close()
-            if place.path:
-                daemon.unlink(place.path)
-        os.close(lock)
 
 
-def _alone(home: str) -> int:
-    """A descriptor with the lock of a directory: two managers would undo each other's work.
+@contextmanager
+def _alone(home: str) -> Iterator[None]:
+    """Inside the block a directory is ours: two managers would undo each other's work.
 
     Raises:
         ExistsError: another one has it.
     """
-    fd = os.open(f"{home}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        locks.hold(fd)
+        fd = locks.hold_file(f"{home}/lock")
     except BlockingIOError:
-        os.close(fd)
         raise errors.ExistsError(f"a manager works in {home} already") from None
-    return fd
+    try:
+        yield
+    finally:
+        os.close(fd)

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import ExitStack, contextmanager
 
 from labcontainer import users
 from labcontainer.daemon import server
@@ -25,7 +26,7 @@ from labcontainer.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from labcontainer.engine.engine import Engine
 
@@ -71,25 +72,32 @@ def serve(options: Options) -> int:
     os.chdir("/")
     os.makedirs(options.home, exist_ok=True)
     os.chmod(options.home, roots.closed_mode())
-    listeners = [listen(one, options.group, options.certificates) for one in options.places]
-    try:
+    with listening(options.places, options.group, options.certificates) as listeners:
         _enter(options.home)
         return _serve(options, listeners)
-    finally:
-        for listener, place in zip(listeners, options.places, strict=True):
-            listener.close()
-            if place.path:
-                unlink(place.path)
 
 
-def listen(
-    place: Place, group: str, certificates: tuple[str, str, str] | None
-) -> socket.socket:  # fmt: skip
-    """A listening socket there; a Unix one for a group too, one on TCP with TLS by certificates.
+@contextmanager
+def listening(
+    places: Iterable[Place], group: str, certificates: tuple[str, str, str] | None
+) -> Iterator[list[socket.socket]]:
+    """Listening sockets; Unix ones for a group too, those on TCP with TLS by certificates.
 
     Raises:
-        ExistsError: somebody listens there. UsageError, OSError: it can't be made.
+        ExistsError: somebody listens there. UsageError, OSError: one can't be made.
     """
+    with ExitStack() as stack:
+        found = []
+        for place in places:
+            found.append(stack.enter_context(_listen(place, group, certificates)))
+            if place.path:
+                stack.callback(_unlink, place.path)
+        yield found
+
+
+def _listen(
+    place: Place, group: str, certificates: tuple[str, str, str] | None
+) -> socket.socket:  # fmt: skip
     if place.path:
         os.makedirs(os.path.dirname(place.path), exist_ok=True)
         return server.listen_unix(place.path, group)
@@ -97,8 +105,7 @@ def listen(
     return server.listen_tcp(place.host, place.port, context)
 
 
-def unlink(path: str) -> None:
-    """Take a socket's name away, if that can be."""
+def _unlink(path: str) -> None:
     try:
         os.unlink(path)
     except OSError:
@@ -149,18 +156,25 @@ def _serve(options: Options, listeners: list[socket.socket]) -> int:
     engine.recover()
     servers = [server.Server(one, engine, debug=options.debug) for one in listeners]
     with Ends() as ends:
-        for one in servers:
-            threading.Thread(target=one.serve_forever, args=(3600,), daemon=True).start()
-        for place in options.places:
-            print(f"labcontainer daemon: listening on {place}", file=sys.stderr, flush=True)
-        if options.ready >= 0:
-            os.write(options.ready, b"x")
-            os.close(options.ready)
+        begin("labcontainer daemon", servers, options.places, options.ready)
         ends.wait(options.idle, lambda: _is_idle(engine, servers))
         for one in servers:
             one.ending = True
     engine.close(stop=not options.live_restore)
     return 0
+
+
+def begin(
+    title: str, servers: Iterable[server.Server], places: Iterable[Place], ready: int
+) -> None:  # fmt: skip
+    """Answer from now on, and say so; `ready` is a descriptor that is told, -1 for none."""
+    for one in servers:
+        threading.Thread(target=one.serve_forever, args=(3600,), daemon=True).start()
+    for place in places:
+        print(f"{title}: listening on {place}", file=sys.stderr, flush=True)
+    if ready >= 0:
+        os.write(ready, b"x")
+        os.close(ready)
 
 
 def _is_idle(engine: Engine, servers: list[server.Server]) -> float:

@@ -99,10 +99,7 @@ def _alone(folder: str) -> int:
     from labcontainer import errors
 
     os.makedirs(folder, mode=0o711, exist_ok=True)
-    fd = os.open(f"{folder}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        locks.hold(fd)
+        return locks.hold_file(f"{folder}/lock")
     except BlockingIOError:
-        os.close(fd)
         raise errors.ExistsError(f"another daemon works in {folder}") from None
-    return fd

@@ -14,6 +14,21 @@ def hold(fd: int) -> None:
     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def hold_file(path: str) -> int:
+    """A descriptor with the lock of a file, which is made if it is not there.
+
+    Raises:
+        BlockingIOError: somebody else holds it.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        hold(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 def wait(fd: int, path: str) -> bool:
     """Wait for the lock of an open file; False when `path` leads to it no more.
 
