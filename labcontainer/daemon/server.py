@@ -27,6 +27,7 @@ from labcontainer.daemon.off import NoSwarmError
 from labcontainer.daemon.routing import Route, Router
 from labcontainer.engine.copying import ReadOnlyError
 from labcontainer.engine.networkspec import ForbiddenError
+from labcontainer.undo import Undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -330,23 +331,30 @@ def listen_unix(path: str, group: str = "") -> socket.socket:
     Raises:
         ExistsError: a daemon listens there. OSError: it can't be made.
     """
-    sock = socket.socket(socket.AF_UNIX)
-    with_mode = os.umask(0o117)
-    try:
+    with Undo() as undo:
+        sock = socket.socket(socket.AF_UNIX)
+        undo.push(sock.close)
+        with_mode = os.umask(0o117)
         try:
-            sock.bind(path)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            _refuse_living(path)
-            os.unlink(path)
-            sock.bind(path)
-    finally:
-        os.umask(with_mode)
-    if group:
-        _give_to_group(path, group)
-    sock.listen(Server.request_queue_size)
+            _bind(sock, path)
+        finally:
+            os.umask(with_mode)
+        undo.push(os.unlink, path)
+        if group:
+            _give_to_group(path, group)
+        sock.listen(Server.request_queue_size)
     return sock
+
+
+def _bind(sock: socket.socket, path: str) -> None:
+    try:
+        sock.bind(path)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        _refuse_living(path)
+        os.unlink(path)
+        sock.bind(path)
 
 
 def _refuse_living(path: str) -> None:
