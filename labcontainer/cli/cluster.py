@@ -31,15 +31,13 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C."""
-    from labcontainer.client import address
     from labcontainer.cluster import serve
     from labcontainer.image import roots
 
-    beside = os.path.dirname(address.standard_path())
     return serve.serve(
         serve.Options(
             home=os.path.abspath(args.data_root or f"{roots.home()}/cluster"),
-            places=listening.places(args, f"{beside}/{SOCKET}"),
+            places=listening.places(args, SOCKET),
             nodes=nodes(args.node),
             grace=args.grace,
             group=args.group,

@@ -32,7 +32,7 @@ def run(args: Namespace) -> int:
     return serve.serve(
         serve.Options(
             home=os.path.abspath(args.data_root or roots.home()),
-            places=listening.places(args, address.standard_path()),
+            places=listening.places(args, address.SOCKET),
             group=args.group,
             certificates=listening.certificates(args),
             live_restore=args.live_restore,

@@ -28,13 +28,14 @@ def add_options(parser: ArgumentParser) -> None:
     add("-D", "--debug", action="store_true", help="a line for each request")
 
 
-def places(args: Namespace, usual: str) -> tuple[Place, ...]:
-    """Where to listen; at the path `usual` where nothing is said."""
+def places(args: Namespace, name: str) -> tuple[Place, ...]:
+    """Where to listen; where nothing is said, at the user's standard socket of that name."""
     from labcontainer.client import address
     from labcontainer.daemon import serve
 
     port = address.TLS_PORT if args.tlsverify else address.PORT
-    return tuple(serve.Place(*address.split(word, port)) for word in args.host or [f"unix://{usual}"])
+    hosts = args.host or [f"unix://{address.standard_path(name)}"]
+    return tuple(serve.Place(*address.split(word, port)) for word in hosts)
 
 
 def certificates(args: Namespace) -> tuple[str, str, str] | None:

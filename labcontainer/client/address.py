@@ -11,6 +11,7 @@ from labcontainer import errors
 from labcontainer.kernel import files
 from labcontainer.record import Record
 
+SOCKET = "labcontainer.sock"  # of a user's daemon
 PORT, TLS_PORT = 2375, 2376
 LOOPBACK = "127.0.0.1"
 
@@ -36,18 +37,17 @@ class Address(Record):
         return f"unix://{self.path}" if self.path else f"tcp://{host}:{self.port}"
 
 
-def standard_path() -> str:
-    """The socket of this user's daemon: root's in /run, another's in their runtime directory.
+def standard_path(name: str = SOCKET) -> str:
+    """The socket of this user's daemon: root's in /run, another's in their runtime directory, which
+    is made where the session has none.
 
     Raises:
         PermissionError: somebody else has made that directory: their daemon would get our secrets.
     """
     if os.geteuid() == 0:
-        return "/run/labcontainer.sock"
+        return f"/run/{name}"
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return (
-        f"{runtime or files.own_directory(f'/tmp/labcontainer-{os.geteuid()}')}/labcontainer.sock"
-    )
+    return f"{runtime or files.own_directory(f'/tmp/labcontainer-{os.geteuid()}')}/{name}"
 
 
 def chosen() -> Address:
